@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The one log that all consumers read: frames and events by position, and who still needs them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Event, FrameInfo, later::Later};
+
+/// A frame in the log.
+pub(super) struct Entry<F> {
+    pub(super) frame: F,
+    pub(super) info: FrameInfo,
+    /// When it was published, monotonic ns.
+    pub(super) arrived: u64,
+    /// Bytes of all frames before it; levels are differences of these.
+    bytes_before: u64,
+    /// Running time at which it starts, ns.
+    start: u64,
+}
+
+/// Where the frames kept for late joiners begin.
+struct GopStart<E> {
+    position: u64,
+    /// Sequence number of the first event after `position`.
+    event: u64,
+    /// The sticky events in force at `position`.
+    sticky: Arc<Vec<E>>,
+}
+
+/// Where a consumer starts to read.
+pub(super) struct Start<E> {
+    pub(super) position: u64,
+    pub(super) event: u64,
+    pub(super) sticky: Arc<Vec<E>>,
+}
+
+pub(super) struct Log<F, E> {
+    /// Position of the first frame that is kept. Positions count published frames from zero.
+    base: u64,
+    frames: VecDeque<Entry<F>>,
+    bytes: u64,
+    end_time: u64,
+    newest_key: Option<u64>,
+    /// Sequence number of the first event that is kept.
+    event_base: u64,
+    /// Events with the position of the frame that they precede.
+    events: VecDeque<(u64, E)>,
+    /// What a late joiner must know.
+    sticky: Arc<Vec<E>>,
+    gop: Option<GopStart<E>>,
+    gop_capacity: u64,
+}
+
+impl<F, E: Event> Log<F, E> {
+    pub(super) fn new() -> Self {
+        Self {
+            base: 0,
+            frames: VecDeque::new(),
+            bytes: 0,
+            end_time: 0,
+            newest_key: None,
+            event_base: 0,
+            events: VecDeque::new(),
+            sticky: Arc::default(),
+            gop: None,
+            gop_capacity: 0,
+        }
+    }
+
+    /// Position after the newest frame: also the number of frames published.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.frames.len() as u64
+    }
+
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(super) fn event_end(&self) -> u64 {
+        self.event_base + self.events.len() as u64
+    }
+
+    /// The frame at `position`, which some window must still hold.
+    #[inline]
+    pub(super) fn entry(&self, position: u64) -> Option<&Entry<F>> {
+        self.frames.get(position.checked_sub(self.base)? as usize)
+    }
+
+    pub(super) fn newest_key(&self) -> Option<u64> {
+        self.newest_key
+    }
+
+    /// Bytes of the frames from `position` on.
+    pub(super) fn bytes_from(&self, position: u64) -> u64 {
+        self.entry(position)
+            .map_or(0, |entry| self.bytes - entry.bytes_before)
+    }
+
+    /// Running time between the start of the frame at `position` and the end of the newest, ns.
+    pub(super) fn time_from(&self, position: u64) -> u64 {
+        self.entry(position)
+            .map_or(0, |entry| self.end_time.saturating_sub(entry.start))
+    }
+
+    /// Appends a frame; true when this made the group of pictures too long for the cache.
+    #[inline]
+    pub(super) fn append(&mut self, frame: F, info: FrameInfo, now: u64) -> bool {
+        let position = self.end();
+        let start = info.start.unwrap_or(self.end_time);
+        self.end_time = info.end.unwrap_or(start);
+        self.frames.push_back(Entry {
+            frame,
+            info,
+            arrived: now,
+            bytes_before: self.bytes,
+            start,
+        });
+        self.bytes += info.bytes;
+        if !info.delta {
+            self.newest_key = Some(position);
+        }
+        self.gop_capacity != 0 && self.keep_gop(position, info.delta)
+    }
+
+    fn keep_gop(&mut self, position: u64, delta: bool) -> bool {
+        if !delta {
+            self.gop = Some(GopStart {
+                position,
+                event: self.event_end(),
+                sticky: self.sticky.clone(),
+            });
+        }
+        let capacity = self.gop_capacity;
+        let too_long = |gop: &GopStart<E>| position + 1 - gop.position > capacity;
+        self.gop.take_if(|gop| too_long(gop)).is_some()
+    }
+
+    /// Frames kept for late joiners from now on; what is kept already goes if it is too long.
+    pub(super) fn set_gop_capacity(&mut self, capacity: u64) {
+        self.gop_capacity = capacity;
+        let end = self.end();
+        self.gop.take_if(|gop| end - gop.position > capacity);
+    }
+
+    pub(super) fn gop_capacity(&self) -> u64 {
+        self.gop_capacity
+    }
+
+    pub(super) fn forget_gop(&mut self) {
+        self.gop = None;
+    }
+
+    pub(super) fn append_event(&mut self, event: E, later: &mut Later<F, E>) {
+        if event.starts_format() {
+            self.gop = None;
+        }
+        if event.is_sticky() {
+            let sticky = Arc::make_mut(&mut self.sticky);
+            let replaced = sticky.extract_if(.., |older| event.replaces(older));
+            later.free_events.extend(replaced);
+            let at = sticky.partition_point(|other| other.order() <= event.order());
+            sticky.insert(at, event.clone());
+        }
+        self.events.push_back((self.end(), event));
+    }
+
+    /// Forgets what a flush makes void for late joiners.
+    pub(super) fn flush_sticky(&mut self, later: &mut Later<F, E>) {
+        let sticky = Arc::make_mut(&mut self.sticky);
+        let void = sticky.extract_if(.., |event| !event.survives_flush());
+        later.free_events.extend(void);
+        self.gop = None;
+    }
+
+    /// Back to an empty log at position zero; the settings stay.
+    pub(super) fn reset(&mut self) -> Self {
+        let mut empty = Self::new();
+        empty.gop_capacity = self.gop_capacity;
+        std::mem::replace(self, empty)
+    }
+
+    /// Sequence number, position and text of the event `sequence`, if it is kept.
+    pub(super) fn event(&self, sequence: u64) -> Option<&(u64, E)> {
+        self.events
+            .get(sequence.checked_sub(self.event_base)? as usize)
+    }
+
+    /// Where a consumer that joins now starts.
+    pub(super) fn start_live(&self) -> Start<E> {
+        Start {
+            position: self.end(),
+            event: self.event_end(),
+            sticky: self.sticky.clone(),
+        }
+    }
+
+    /// Where a consumer that joins now starts if it may have the cached frames first.
+    pub(super) fn start_cached(&self) -> Start<E> {
+        match &self.gop {
+            Some(gop) => Start {
+                position: gop.position,
+                event: gop.event,
+                sticky: gop.sticky.clone(),
+            },
+            None => self.start_live(),
+        }
+    }
+
+    /// First frame that must be kept although no consumer needs it.
+    #[inline]
+    fn cache_start(&self) -> u64 {
+        self.gop.as_ref().map_or(u64::MAX, |gop| gop.position)
+    }
+
+    /// Frees the frames before `needed`, the first that any consumer needs.
+    #[inline]
+    pub(super) fn release_before(&mut self, needed: u64, later: &mut Later<F, E>) {
+        let needed = needed.min(self.cache_start());
+        while self.base < needed {
+            let Some(entry) = self.frames.pop_front() else {
+                break;
+            };
+            self.base += 1;
+            later.free.push(entry.frame);
+        }
+    }
+
+    /// The oldest frame itself if nobody but its taker needs it: `needed` is what the others need.
+    pub(super) fn take_oldest(&mut self, needed: u64) -> Option<F> {
+        if needed.min(self.cache_start()) <= self.base {
+            return None;
+        }
+        let entry = self.frames.pop_front()?;
+        self.base += 1;
+        Some(entry.frame)
+    }
+
+    /// Forgets the events before `needed`, the first that any consumer needs.
+    pub(super) fn release_events_before(&mut self, needed: u64, later: &mut Later<F, E>) {
+        let needed = needed.min(self.gop.as_ref().map_or(u64::MAX, |gop| gop.event));
+        while self.event_base < needed {
+            let Some((_, event)) = self.events.pop_front() else {
+                break;
+            };
+            self.event_base += 1;
+            later.free_events.push(event);
+        }
+    }
+}

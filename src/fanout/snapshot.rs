@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What can be read of the fan-out, and what is told of it.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::taker::Taker;
+use super::{Core, Event, Fanout, Label, Notice, ReportConfig, TakerId};
+use crate::ledger::{Drops, Ledger};
+use crate::reason::DropReason;
+
+/// How a consumer does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    #[default]
+    Ok,
+    Stalled,
+    NotLinked,
+    Eos,
+    Failed,
+    Evicted,
+}
+
+/// One consumer at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) label: Arc<Label>,
+    pub(crate) id: TakerId,
+    pub(crate) ledger: Ledger,
+    /// Of the frames that wait.
+    pub(crate) bytes: u64,
+    /// Running time of the frames that wait, ns.
+    pub(crate) time: u64,
+    pub(crate) state: State,
+    /// ns
+    pub(crate) in_flight_for: u64,
+    /// What the consumer last answered.
+    pub(crate) flow: i32,
+    pub(crate) events_dropped: u64,
+}
+
+/// The whole stream at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Totals {
+    pub(crate) published: u64,
+    pub(crate) bytes: u64,
+    /// Over all consumers, those that left included.
+    pub(crate) dropped: u64,
+    pub(crate) keyframe_requests: u64,
+    /// Frames a second, over the last second.
+    pub(crate) frame_rate: f64,
+    /// Bits a second, over the last second.
+    pub(crate) bitrate: u64,
+    /// ns since the last frame.
+    pub(crate) last_frame_age: Option<u64>,
+}
+
+/// Frames and bytes over the last second, in ten slices.
+#[derive(Debug, Default)]
+pub(crate) struct Rate {
+    slices: [(u64, u64); Self::SLICES as usize],
+    slice: u64,
+    last: Option<u64>,
+    bytes: u64,
+}
+
+impl Rate {
+    const SLICES: u64 = 10;
+    const SLICE: u64 = 100_000_000;
+
+    #[inline]
+    pub(crate) fn note(&mut self, now: u64, bytes: u64) {
+        if now >= (self.slice + 1) * Self::SLICE {
+            self.advance(now);
+        }
+        let slice = &mut self.slices[(self.slice % Self::SLICES) as usize];
+        slice.0 += 1;
+        slice.1 += bytes;
+        self.bytes += bytes;
+        self.last = Some(now);
+    }
+
+    fn advance(&mut self, now: u64) {
+        let slice = now / Self::SLICE;
+        for passed in (self.slice + 1..=slice).take(Self::SLICES as usize) {
+            self.slices[(passed % Self::SLICES) as usize] = (0, 0);
+        }
+        if slice - self.slice >= Self::SLICES {
+            self.slices = Default::default();
+        }
+        self.slice = slice;
+    }
+
+    /// Frames and bytes a second over the last second, of which the running slice is a part.
+    pub(crate) fn per_second(&mut self, now: u64) -> (f64, u64) {
+        self.advance(now.max(self.slice * Self::SLICE));
+        let (frames, bytes) = self.slices.iter().fold((0, 0), |(frames, bytes), slice| {
+            (frames + slice.0, bytes + slice.1)
+        });
+        let span = Self::SLICE * (Self::SLICES - 1) + now % Self::SLICE;
+        let seconds = span as f64 / 1e9;
+        (frames as f64 / seconds, (bytes as f64 / seconds) as u64)
+    }
+}
+
+impl<F: Clone, E: Event> Core<F, E> {
+    fn snapshot_of(&self, id: TakerId, taker: &Taker<E>, now: u64) -> Snapshot {
+        taker.snapshot(id, &self.log, now, self.desk.config.stall_timeout)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (TakerId, &Taker<E>)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let slot = slot.as_ref()?;
+            let serial = slot.serial;
+            Some((TakerId { index, serial }, &slot.taker))
+        })
+    }
+
+    fn totals(&mut self, now: u64) -> Totals {
+        let end = self.log.end();
+        let living = self.takers().map(|taker| taker.ledger(end).dropped.total());
+        let dropped = self.released.total() + living.sum::<u64>();
+        let (frame_rate, bytes_per_second) = self.rate.per_second(now);
+        Totals {
+            published: end,
+            bytes: self.rate.bytes,
+            dropped,
+            keyframe_requests: self.keyframe_requests,
+            frame_rate,
+            bitrate: bytes_per_second * 8,
+            last_frame_age: self.rate.last.map(|last| now.saturating_sub(last)),
+        }
+    }
+
+    /// Writes down what is due.
+    fn collect(&mut self, now: u64) {
+        let end = self.log.end();
+        let stall_timeout = self.desk.config.stall_timeout;
+        for taker in self.slots.iter_mut().flatten().map(|slot| &mut slot.taker) {
+            let ledger = taker.ledger(end);
+            for reason in DropReason::ALL {
+                self.desk
+                    .tell_drops(&taker.label, &mut taker.told, &ledger, reason, now, false);
+            }
+            let state = taker.state(now, stall_timeout);
+            let previous = std::mem::replace(&mut taker.told.state, state);
+            if state != previous {
+                self.desk.outbox.push_back(Notice::State {
+                    label: taker.label.clone(),
+                    state,
+                    previous,
+                    flow: taker.flow(),
+                    in_flight_for: taker.flight_of(now, state),
+                });
+            }
+            if taker.events_dropped() > 0
+                && !std::mem::replace(&mut taker.told.events_dropped, true)
+            {
+                let label = taker.label.clone();
+                self.desk.outbox.push_back(Notice::EventsDropped { label });
+            }
+        }
+    }
+
+    /// Writes down the consumer's drops that were not told yet, and its accounts.
+    pub(super) fn summarize(&mut self, id: TakerId, now: u64) {
+        self.collect(now);
+        let end = self.log.end();
+        let Some(Some(slot)) = self.slots.get_mut(id.index) else {
+            return;
+        };
+        if slot.serial != id.serial {
+            return;
+        }
+        let taker = &mut slot.taker;
+        let ledger = taker.ledger(end);
+        for reason in DropReason::ALL {
+            self.desk
+                .tell_drops(&taker.label, &mut taker.told, &ledger, reason, now, true);
+        }
+        let snapshot = taker.snapshot(id, &self.log, now, self.desk.config.stall_timeout);
+        self.desk
+            .outbox
+            .push_back(Notice::Summary(Box::new(snapshot)));
+    }
+}
+
+impl<F: Clone, E: Event> Fanout<F, E> {
+    /// All accounts at one moment.
+    pub(crate) fn snapshot(&self, now: u64) -> (Totals, Vec<Snapshot>) {
+        let mut core = self.lock();
+        let totals = core.totals(now);
+        let snapshots = core
+            .ids()
+            .map(|(id, taker)| core.snapshot_of(id, taker, now))
+            .collect();
+        (totals, snapshots)
+    }
+
+    pub(crate) fn snapshot_of(&self, id: TakerId, now: u64) -> Option<Snapshot> {
+        let core = self.lock();
+        let slot = core.slots.get(id.index)?.as_ref()?;
+        (slot.serial == id.serial).then(|| core.snapshot_of(id, &slot.taker, now))
+    }
+
+    pub(crate) fn totals(&self, now: u64) -> Totals {
+        self.lock().totals(now)
+    }
+
+    pub(crate) fn released(&self) -> Drops {
+        self.lock().released
+    }
+
+    /// True when no consumer, nor the cache, holds a frame.
+    pub(crate) fn is_drained(&self) -> bool {
+        let core = self.lock();
+        let end = core.log.end();
+        core.log.base() == end && !core.takers().any(Taker::in_flight)
+    }
+
+    pub(crate) fn set_report(&self, config: ReportConfig) {
+        self.locked(|core, later| {
+            core.desk.config = config;
+            later.report = true;
+        });
+    }
+
+    /// The consumer's accounts, after its drops, are the next to be told.
+    pub(crate) fn summarize(&self, id: TakerId, now: u64) {
+        self.lock().summarize(id, now);
+    }
+
+    /// Tells, with no lock held and in order, all that is due; nothing if somebody else does.
+    pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice)) {
+        {
+            let mut core = self.lock();
+            if std::mem::replace(&mut core.desk.telling, true) {
+                return;
+            }
+        }
+        let _done = Telling(self);
+        loop {
+            let notice = {
+                let mut core = self.lock();
+                if core.desk.outbox.is_empty() {
+                    core.collect(clock());
+                }
+                match core.desk.outbox.pop_front() {
+                    Some(notice) => notice,
+                    None => {
+                        core.desk.telling = false;
+                        return;
+                    }
+                }
+            };
+            post(notice);
+        }
+    }
+
+    /// True when all that was due is told.
+    pub(crate) fn is_told(&self) -> bool {
+        let core = self.lock();
+        core.desk.outbox.is_empty() && !core.desk.telling
+    }
+
+    /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
+    pub(crate) fn next_report(&self, now: u64, waker: &Waker) -> Option<u64> {
+        let mut core = self.lock();
+        core.reporter = Some(waker.clone());
+        let end = core.log.end();
+        let stall_timeout = core.desk.config.stall_timeout;
+        let idle = (stall_timeout != 0).then(|| now + stall_timeout);
+        let due = core
+            .takers()
+            .flat_map(|taker| {
+                let stall = taker
+                    .in_flight_since()
+                    .filter(|_| stall_timeout != 0 && taker.told.state == State::Ok)
+                    .map(|since| since + stall_timeout + 1);
+                [core.desk.next_due(&taker.told, &taker.ledger(end)), stall]
+            })
+            .flatten()
+            .chain(idle)
+            .min();
+        let due = if core.desk.outbox.is_empty() {
+            due
+        } else {
+            Some(now)
+        };
+        due.map(|due| due.saturating_sub(now))
+    }
+}
+
+/// Lets the next one tell, also if telling panicked.
+struct Telling<'a, F: Clone, E: Event>(&'a Fanout<F, E>);
+
+impl<F: Clone, E: Event> Drop for Telling<'_, F, E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().desk.telling = false;
+        }
+    }
+}

@@ -1,0 +1,608 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One consumer: a window on the log, its limits and its accounts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::events::{MAX_EVENTS, shed};
+use super::later::Later;
+use super::log::{Log, Start};
+use super::report::{Desk, Lost, Told};
+use super::{Event, Label, Limits, Outcome, Snapshot, State, TakerId, Ticket};
+use crate::ledger::{Drops, Ledger};
+use crate::reason::DropReason;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Never active yet: nothing counts.
+    Idle,
+    Serving,
+    /// Gets no frame: each is dropped for this reason.
+    Ended(DropReason),
+}
+
+/// What the consumer gets next.
+pub(super) enum Next<E> {
+    Event(E),
+    Frame(u64),
+    /// The consumer was evicted and has to be told.
+    Evicted,
+    Nothing,
+    /// It was stopped, or somebody else serves it now.
+    Closed,
+}
+
+/// What a taker works with, all of it under the lock.
+pub(super) struct Cx<'a, F, E> {
+    pub(super) log: &'a Log<F, E>,
+    pub(super) now: u64,
+    pub(super) desk: &'a mut Desk,
+    pub(super) later: &'a mut Later<F, E>,
+}
+
+impl<F, E: Event> Cx<'_, F, E> {
+    fn is_delta(&self, position: u64) -> bool {
+        self.log
+            .entry(position)
+            .is_some_and(|entry| entry.info.delta)
+    }
+
+    fn lost(&self, position: u64) -> Lost {
+        self.log
+            .entry(position)
+            .map_or_else(Lost::default, |entry| entry.info.lost())
+    }
+}
+
+/// A frame that the consumer has not given back.
+struct Flight {
+    since: u64,
+    lost: Lost,
+}
+
+pub(super) struct Taker<E> {
+    pub(super) mode: Mode,
+    active: bool,
+    /// More than `depth` limits the window.
+    more_limits: bool,
+    needs_key: bool,
+    discont: bool,
+    evicted_untold: bool,
+    limits: Limits,
+    joined: u64,
+    /// Position of the next frame: the queue is what lies between it and the log's end.
+    cursor: u64,
+    /// Frames before it came from the cache and are no sign of slowness.
+    burst_end: u64,
+    out: u64,
+    dropped: Drops,
+    /// Of the frames dropped as slow, those before the last eviction was lifted.
+    forgiven: u64,
+    lost: u64,
+    flight: Option<Flight>,
+    /// How long the last frame was in flight, ns.
+    last_flight: u64,
+    pub(super) waiting: Option<Waker>,
+    pub(super) told: Told,
+    pub(super) label: Arc<Label>,
+    /// Sequence number of the next event in the log.
+    next_event: u64,
+    /// Events to deliver before those of the log, with the position of the frame they precede.
+    early: VecDeque<(u64, E)>,
+    shed_at: usize,
+    ticket: Ticket,
+    flow: i32,
+    events_dropped: u64,
+}
+
+impl<E: Event> Taker<E> {
+    pub(super) fn new(label: Arc<Label>, limits: Limits, end: u64, event_end: u64) -> Self {
+        let mut taker = Self {
+            mode: Mode::Idle,
+            active: false,
+            more_limits: false,
+            needs_key: true,
+            discont: false,
+            evicted_untold: false,
+            limits,
+            joined: end,
+            cursor: end,
+            burst_end: end,
+            out: 0,
+            dropped: Drops::default(),
+            forgiven: 0,
+            lost: 0,
+            flight: None,
+            last_flight: 0,
+            waiting: None,
+            told: Told::default(),
+            label,
+            next_event: event_end,
+            early: VecDeque::new(),
+            shed_at: MAX_EVENTS,
+            ticket: Ticket::default(),
+            flow: 0,
+            events_dropped: 0,
+        };
+        taker.set_limits(limits);
+        taker
+    }
+
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.more_limits = limits.bytes != 0 || limits.time != 0 || limits.max_age != 0;
+    }
+
+    /// Position of the first frame it still needs.
+    #[inline]
+    pub(super) fn needs_from(&self) -> u64 {
+        self.cursor
+    }
+
+    pub(super) fn needs_events_from(&self) -> u64 {
+        self.next_event
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    pub(super) fn flow(&self) -> i32 {
+        self.flow
+    }
+
+    /// Starts over with all counters at zero, at the beginning of an empty log.
+    pub(super) fn reset(&mut self) {
+        let fresh = Self::new(self.label.clone(), self.limits, 0, 0);
+        // A thread that still serves the old life must not touch the new one.
+        let ticket = self.ticket.next_run();
+        *self = fresh;
+        self.ticket = ticket;
+    }
+
+    // ---- frames in -------------------------------------------------------------------------
+
+    /// A frame was appended: the oldest may have to go, or the new one is not for this consumer.
+    #[inline]
+    pub(super) fn offer<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        let end = cx.log.end();
+        match self.mode {
+            Mode::Serving => {}
+            Mode::Idle => {
+                self.joined = end;
+                self.cursor = end;
+                return;
+            }
+            Mode::Ended(reason) => return self.lose(cx, 1, reason),
+        }
+        if self.needs_key {
+            if cx.is_delta(end - 1) {
+                cx.later.want_key = true;
+                return self.lose(cx, 1, DropReason::WaitingKeyframe);
+            }
+            self.needs_key = false;
+        }
+        if self.more_limits || self.excess(end) > 0 {
+            self.fit(cx);
+        }
+        if let Some(waker) = self.waiting.take() {
+            cx.later.wake.push(waker);
+        }
+    }
+
+    /// How many frames wait beyond `depth`.
+    #[inline]
+    fn excess(&self, end: u64) -> u64 {
+        (end - self.cursor.max(self.burst_end)).saturating_sub(self.limits.depth)
+    }
+
+    /// Drops the oldest frames until all limits hold; one frame may always wait.
+    pub(super) fn fit<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        while self.cursor < cx.log.end() {
+            let excess = self.excess(cx.log.end());
+            if self.is_stale(cx) {
+                self.overtake(cx, 1, DropReason::Stale);
+            } else if excess > 0 {
+                // What is left of a burst stands before the live frames and has to go first.
+                let burst = self.burst_end.saturating_sub(self.cursor);
+                self.overtake(cx, burst + excess, DropReason::Slow);
+            } else if self.is_over(cx.log) {
+                self.overtake(cx, 1, DropReason::Slow);
+            } else {
+                break;
+            }
+        }
+        let lag = self.dropped.get(DropReason::Slow) - self.forgiven;
+        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
+            self.end(cx, DropReason::Evicted);
+            self.forget_events(cx);
+            self.evicted_untold = true;
+        }
+    }
+
+    fn is_over<F>(&self, log: &Log<F, E>) -> bool {
+        let Limits { bytes, time, .. } = self.limits;
+        self.cursor + 1 < log.end()
+            && self.burst_end <= self.cursor
+            && (bytes != 0 && log.bytes_from(self.cursor) > bytes
+                || time != 0 && log.time_from(self.cursor) > time)
+    }
+
+    #[inline]
+    fn is_stale<F>(&self, cx: &Cx<'_, F, E>) -> bool {
+        self.limits.max_age != 0
+            && cx
+                .log
+                .entry(self.cursor)
+                .is_some_and(|entry| cx.now.saturating_sub(entry.arrived) > self.limits.max_age)
+    }
+
+    /// Gives up the `count` oldest waiting frames, and those that are useless without them.
+    fn overtake<F>(&mut self, cx: &mut Cx<'_, F, E>, count: u64, reason: DropReason) {
+        let end = cx.log.end();
+        self.lose(cx, count.min(end - self.cursor), reason);
+        if self.cursor < end && cx.is_delta(self.cursor) {
+            let key = (self.cursor..end).find(|position| !cx.is_delta(*position));
+            let useless = key.unwrap_or(end) - self.cursor;
+            self.lose(cx, useless, DropReason::WaitingKeyframe);
+            // Whoever is this late catches up best at the newest keyframe.
+            let newest = cx.log.newest_key().unwrap_or(0);
+            self.lose(cx, newest.saturating_sub(self.cursor), reason);
+            cx.later.want_key |= key.is_none();
+        }
+        self.needs_key = self.cursor == end;
+    }
+
+    /// Moves the cursor over `count` frames and counts them.
+    #[inline]
+    fn lose<F>(&mut self, cx: &mut Cx<'_, F, E>, count: u64, reason: DropReason) {
+        if count == 0 {
+            return;
+        }
+        self.discont = true;
+        self.lost += count;
+        if cx.desk.tells_each() {
+            for _ in 0..count {
+                self.cursor += 1;
+                let lost = cx.lost(self.cursor - 1);
+                self.count_drop(cx.log.end(), reason, 1, lost, cx.now, cx.desk);
+            }
+            cx.later.report = true;
+        } else {
+            self.cursor += count;
+            let lost = cx.lost(self.cursor - 1);
+            cx.later.report |= self.count_drop(cx.log.end(), reason, count, lost, cx.now, cx.desk);
+        }
+    }
+
+    /// Counts a drop; true when it is time to tell.
+    #[inline]
+    fn count_drop(
+        &mut self,
+        end: u64,
+        reason: DropReason,
+        count: u64,
+        lost: Lost,
+        now: u64,
+        desk: &mut Desk,
+    ) -> bool {
+        self.dropped.add(reason, count);
+        let due = self.told.note(reason, lost, now);
+        if desk.tells_each() {
+            let ledger = self.ledger(end);
+            desk.tell_drops(&self.label, &mut self.told, &ledger, reason, now, true);
+        }
+        due && desk.config.drops
+    }
+
+    // ---- frames out ------------------------------------------------------------------------
+
+    /// What comes next; a frame is then in flight until [`finish`](Self::finish).
+    pub(super) fn next<F>(&mut self, cx: &mut Cx<'_, F, E>, run: u32) -> Next<E> {
+        if !self.active || run != self.ticket.run {
+            return Next::Closed;
+        }
+        if std::mem::take(&mut self.evicted_untold) {
+            return Next::Evicted;
+        }
+        if self.limits.max_age != 0 {
+            self.fit(cx);
+        }
+        if let Some((_, event)) = self.early.pop_front_if(|(at, _)| *at <= self.cursor) {
+            return Next::Event(event);
+        }
+        if self.early.is_empty()
+            && let Some((at, event)) = cx.log.event(self.next_event)
+            && *at <= self.cursor
+        {
+            self.next_event += 1;
+            return Next::Event(event.clone());
+        }
+        if self.cursor == cx.log.end() {
+            return Next::Nothing;
+        }
+        let position = self.cursor;
+        self.cursor += 1;
+        self.flight = Some(Flight {
+            since: cx.now,
+            lost: cx.lost(position),
+        });
+        Next::Frame(position)
+    }
+
+    /// What the frame that was just handed out has to carry: DISCONT, and how many were lost.
+    pub(super) fn take_loss(&mut self) -> (bool, u64) {
+        (
+            std::mem::take(&mut self.discont),
+            std::mem::take(&mut self.lost),
+        )
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The frame in flight came to its end.
+    pub(super) fn finish<F>(
+        &mut self,
+        cx: &mut Cx<'_, F, E>,
+        ticket: Ticket,
+        outcome: Outcome,
+        flow: i32,
+    ) {
+        if ticket.run != self.ticket.run {
+            return;
+        }
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        self.flow = flow;
+        self.last_flight = cx.now.saturating_sub(flight.since);
+        cx.later.report |= self.told.state == State::Stalled;
+        let reason = match outcome {
+            Outcome::Delivered => {
+                self.out += 1;
+                return;
+            }
+            Outcome::Lost(reason) | Outcome::Ended(reason) => reason,
+        };
+        self.discont = true;
+        self.lost += 1;
+        let due = self.count_drop(cx.log.end(), reason, 1, flight.lost, cx.now, cx.desk);
+        cx.later.report |= due;
+        if self.mode != Mode::Serving {
+            return;
+        }
+        if matches!(outcome, Outcome::Ended(_)) && ticket == self.ticket {
+            self.end(cx, reason);
+        } else {
+            self.overtake(cx, 0, reason);
+        }
+    }
+
+    /// Takes no more frames: those that wait and those that come are dropped for `reason`.
+    pub(super) fn end<F>(&mut self, cx: &mut Cx<'_, F, E>, reason: DropReason) {
+        self.mode = Mode::Ended(reason);
+        self.lose(cx, cx.log.end() - self.cursor, reason);
+        cx.later.mode_changed = true;
+        cx.later.report = true;
+    }
+
+    /// Nothing is there: `waker` is woken when there is.
+    pub(super) fn wait(&mut self, waker: &Waker) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.clone_from(waker),
+            waiting => *waiting = Some(waker.clone()),
+        }
+    }
+
+    // ---- life ------------------------------------------------------------------------------
+
+    /// Joins or comes back, reading from `start`; returns the run to serve it with.
+    pub(super) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) -> u32 {
+        if self.mode == Mode::Idle {
+            self.joined = start.position;
+            self.cursor = start.position;
+            self.burst_end = cx.log.end();
+        }
+        if let Some(flight) = self.flight.take() {
+            // Its thread never came back; whatever it says later is not for this life.
+            self.count_drop(
+                cx.log.end(),
+                DropReason::Flushing,
+                1,
+                flight.lost,
+                cx.now,
+                cx.desk,
+            );
+        }
+        self.mode = Mode::Serving;
+        self.active = true;
+        self.needs_key = self.cursor == cx.log.end();
+        self.begin_with(start);
+        self.ticket = self.ticket.next_run();
+        cx.later.report = true;
+        self.ticket.run
+    }
+
+    fn begin_with(&mut self, start: Start<E>) {
+        let at = self.cursor;
+        self.early = start
+            .sticky
+            .iter()
+            .map(|event| (at, event.clone()))
+            .collect();
+        self.next_event = start.event;
+    }
+
+    /// Stops: what waits is dropped, whoever waits learns it.
+    pub(super) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.active = false;
+        self.evicted_untold = false;
+        self.forget_events(cx);
+        if self.mode != Mode::Idle {
+            self.end(cx, DropReason::Flushing);
+        }
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// Is served again after it had ended; `start` is where an evicted one begins.
+    pub(super) fn readmit<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) {
+        if !self.active {
+            return;
+        }
+        // An answer to a frame from before does not end it again.
+        self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
+        let Mode::Ended(reason) = self.mode else {
+            return;
+        };
+        self.mode = Mode::Serving;
+        self.needs_key = true;
+        if reason == DropReason::Evicted {
+            self.evicted_untold = false;
+            self.begin_with(start);
+            self.forgiven = self.dropped.get(DropReason::Slow);
+        }
+        cx.later.report = true;
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// A flush: the frames that wait are void.
+    pub(super) fn flush_frames<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        if self.mode == Mode::Serving {
+            self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
+        }
+    }
+
+    /// A flush: what waits is void, but for the sticky events that survive it.
+    pub(super) fn flush<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.flush_frames(cx);
+        self.collect_events(cx);
+        let events = std::mem::take(&mut self.early);
+        let (kept, void): (VecDeque<_>, VecDeque<_>) = events
+            .into_iter()
+            .partition(|(_, event)| event.survives_flush());
+        self.early = kept;
+        let void = void.into_iter().map(|(_, event)| event);
+        cx.later.free_events.extend(void);
+    }
+
+    // ---- events ----------------------------------------------------------------------------
+
+    /// An event was appended; `start` is where a consumer would start that begins anew.
+    pub(super) fn offer_event<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
+        match self.mode {
+            _ if !self.active => return self.forget_events(cx),
+            Mode::Ended(DropReason::Evicted) => return self.forget_events(cx),
+            Mode::Ended(reason) if event.readmits(reason) => {
+                self.readmit(cx, cx.log.start_live());
+            }
+            _ => {}
+        }
+        let waiting = self.early.len() + (cx.log.event_end() - self.next_event) as usize;
+        if waiting > self.shed_at {
+            self.shed_events(cx);
+        }
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        let early = self.early.drain(..).map(|(_, event)| event);
+        cx.later.free_events.extend(early);
+        self.next_event = cx.log.event_end();
+    }
+
+    /// Takes the events that wait in the log over into its own list.
+    fn collect_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        while let Some((at, event)) = cx.log.event(self.next_event) {
+            self.early.push_back((*at, event.clone()));
+            self.next_event += 1;
+        }
+        for (at, _) in &mut self.early {
+            *at = (*at).max(self.cursor);
+        }
+    }
+
+    /// Thins out the events that wait for a consumer that does not come back.
+    fn shed_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.collect_events(cx);
+        let events = std::mem::take(&mut self.early).into();
+        let (kept, dropped) = shed(events, MAX_EVENTS);
+        // What can not be thinned out further is not looked through for each event.
+        self.shed_at = match kept.len() {
+            len if len > MAX_EVENTS => 2 * len,
+            _ => MAX_EVENTS,
+        };
+        self.early = kept.into();
+        self.events_dropped += dropped;
+        cx.later.report |= dropped > 0;
+    }
+
+    // ---- accounts --------------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn ledger(&self, end: u64) -> Ledger {
+        Ledger {
+            frames_in: end - self.joined,
+            frames_out: self.out,
+            in_flight: u64::from(self.flight.is_some()),
+            waiting: end - self.cursor,
+            dropped: self.dropped,
+        }
+    }
+
+    /// How long the frame in flight has been so, ns.
+    pub(super) fn in_flight_for(&self, now: u64) -> u64 {
+        self.flight
+            .as_ref()
+            .map_or(0, |flight| now.saturating_sub(flight.since))
+    }
+
+    /// How long the frame that this transition is about was or has been in flight, ns.
+    pub(super) fn flight_of(&self, now: u64, state: State) -> u64 {
+        match state {
+            State::Stalled => self.in_flight_for(now),
+            _ => self.last_flight,
+        }
+    }
+
+    pub(super) fn in_flight_since(&self) -> Option<u64> {
+        self.flight.as_ref().map(|flight| flight.since)
+    }
+
+    pub(super) fn state(&self, now: u64, stall_timeout: u64) -> State {
+        match self.mode {
+            Mode::Ended(DropReason::NotLinked) => State::NotLinked,
+            Mode::Ended(DropReason::Eos) => State::Eos,
+            Mode::Ended(DropReason::Error) => State::Failed,
+            Mode::Ended(DropReason::Evicted) => State::Evicted,
+            _ if stall_timeout != 0 && self.in_flight_for(now) > stall_timeout => State::Stalled,
+            _ => State::Ok,
+        }
+    }
+
+    pub(super) fn events_dropped(&self) -> u64 {
+        self.events_dropped
+    }
+
+    pub(super) fn snapshot<F>(
+        &self,
+        id: TakerId,
+        log: &Log<F, E>,
+        now: u64,
+        stall_timeout: u64,
+    ) -> Snapshot {
+        Snapshot {
+            id,
+            label: self.label.clone(),
+            ledger: self.ledger(log.end()),
+            bytes: log.bytes_from(self.cursor),
+            time: log.time_from(self.cursor),
+            state: self.state(now, stall_timeout),
+            in_flight_for: self.in_flight_for(now),
+            flow: self.flow,
+            events_dropped: self.events_dropped,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What became of the frames that a consumer was offered.
+
+use crate::reason::DropReason;
+
+/// Drop counters of one consumer, one per [`DropReason`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// How many frames were dropped for `reason`.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason.index()]
+    }
+
+    /// How many frames were dropped for any reason.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every reason with its count, zero counts included.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.into_iter().zip(self.0.iter().copied())
+    }
+
+    pub(crate) fn add(&mut self, reason: DropReason, count: u64) {
+        self.0[reason.index()] += count;
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        for (reason, count) in other.iter() {
+            self.add(reason, count);
+        }
+    }
+}
+
+/// One consumer's accounts at one moment.
+///
+/// They always balance to the frame, see [`balances`](Self::balances).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Frames that arrived since the consumer joined (or since READY→PAUSED).
+    pub frames_in: u64,
+    /// Frames that the consumer took and was done with.
+    pub frames_out: u64,
+    /// Frames handed to the consumer that it is not done with: 0 or 1.
+    pub in_flight: u64,
+    /// Frames that wait in the queue.
+    pub waiting: u64,
+    /// Frames that were dropped, by reason.
+    pub dropped: Drops,
+}
+
+impl Ledger {
+    /// `in == out + Σ dropped + waiting + in-flight`.
+    pub fn balances(&self) -> bool {
+        self.frames_in == self.frames_out + self.dropped.total() + self.waiting + self.in_flight
+    }
+}
