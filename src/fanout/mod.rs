@@ -21,8 +21,9 @@ use std::task::Waker;
 use later::Later;
 use log::Log;
 use report::Desk;
-pub(crate) use report::{DropNotice, Lost, Notice, ReportConfig};
-pub(crate) use snapshot::{Rate, Snapshot, State, Totals};
+pub(crate) use report::{DropNotice, Notice, ReportConfig};
+pub use snapshot::State;
+pub(crate) use snapshot::{Rate, Snapshot};
 use taker::{Cx, Mode, Next, Taker};
 
 use crate::ledger::Drops;
@@ -463,10 +464,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     }
 
     /// The consumer leaves for good: its last drops and its summary are told.
-    pub(crate) fn leave(&self, id: TakerId, now: u64) {
+    pub(crate) fn leave(&self, id: TakerId, now: u64) -> Option<Snapshot> {
         self.locked(|core, later| {
             core.with(id, now, later, Taker::deactivate);
-            core.summarize(id, now);
+            let snapshot = core.summarize(id, now);
             if let Some(slot) = core.slots.get_mut(id.index)
                 && let Some(old) = slot.take_if(|slot| slot.serial == id.serial)
             {
@@ -476,7 +477,8 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             core.trim(later);
             core.settle();
             later.report = true;
-        });
+            snapshot
+        })
     }
 
     /// The next thing for the consumer; `waker` is woken when there is something after a `Wait`.

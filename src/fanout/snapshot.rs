@@ -6,19 +6,55 @@ use std::task::Waker;
 
 use super::taker::Taker;
 use super::{Core, Event, Fanout, Label, Notice, ReportConfig, TakerId};
-use crate::ledger::{Drops, Ledger};
+use crate::ledger::Ledger;
 use crate::reason::DropReason;
 
 /// How a consumer does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum State {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDroneTeeState")]
+#[non_exhaustive]
+pub enum State {
+    /// It is served.
     #[default]
+    #[enum_value(name = "Served", nick = "ok")]
     Ok,
+    /// A frame has been in flight for longer than `stall-timeout`.
+    #[enum_value(
+        name = "A frame is in flight for longer than stall-timeout",
+        nick = "stalled"
+    )]
     Stalled,
+    /// The pad has no peer, or the branch said `NOT_LINKED`.
+    #[enum_value(name = "No peer, or the branch said NOT_LINKED", nick = "not-linked")]
     NotLinked,
+    /// The branch said `EOS`.
+    #[enum_value(name = "The branch said EOS", nick = "eos")]
     Eos,
+    /// The branch said an error.
+    #[enum_value(name = "The branch said an error", nick = "failed")]
     Failed,
+    /// It lost more than `max-lag` frames.
+    #[enum_value(name = "Lost more than max-lag frames", nick = "evicted")]
     Evicted,
+}
+
+impl State {
+    /// The name as in the property `state` and in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Stalled => "stalled",
+            Self::NotLinked => "not-linked",
+            Self::Eos => "eos",
+            Self::Failed => "failed",
+            Self::Evicted => "evicted",
+        }
+    }
+
+    /// False while stalled, failed or evicted.
+    pub const fn is_healthy(self) -> bool {
+        !matches!(self, Self::Stalled | Self::Failed | Self::Evicted)
+    }
 }
 
 /// One consumer at one moment.
@@ -163,14 +199,12 @@ impl<F: Clone, E: Event> Core<F, E> {
     }
 
     /// Writes down the consumer's drops that were not told yet, and its accounts.
-    pub(super) fn summarize(&mut self, id: TakerId, now: u64) {
+    pub(super) fn summarize(&mut self, id: TakerId, now: u64) -> Option<Snapshot> {
         self.collect(now);
         let end = self.log.end();
-        let Some(Some(slot)) = self.slots.get_mut(id.index) else {
-            return;
-        };
+        let slot = self.slots.get_mut(id.index)?.as_mut()?;
         if slot.serial != id.serial {
-            return;
+            return None;
         }
         let taker = &mut slot.taker;
         let ledger = taker.ledger(end);
@@ -179,9 +213,9 @@ impl<F: Clone, E: Event> Core<F, E> {
                 .tell_drops(&taker.label, &mut taker.told, &ledger, reason, now, true);
         }
         let snapshot = taker.snapshot(id, &self.log, now, self.desk.config.stall_timeout);
-        self.desk
-            .outbox
-            .push_back(Notice::Summary(Box::new(snapshot)));
+        let notice = Notice::Summary(Box::new(snapshot.clone()));
+        self.desk.outbox.push_back(notice);
+        Some(snapshot)
     }
 }
 
@@ -205,10 +239,6 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     pub(crate) fn totals(&self, now: u64) -> Totals {
         self.lock().totals(now)
-    }
-
-    pub(crate) fn released(&self) -> Drops {
-        self.lock().released
     }
 
     /// True when no consumer, nor the cache, holds a frame.

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The plugin's entry point.
+#![allow(missing_docs, reason = "the macro documents nothing that it defines")]
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    crate::tee::register(Some(plugin))
+}
+
+gst::plugin_define!(
+    dronetee,
+    env!("CARGO_PKG_DESCRIPTION"),
+    plugin_init,
+    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+    "MPL",
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_NAME"),
+    "https://gstreamer.freedesktop.org",
+    env!("BUILD_REL_DATE")
+);

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The answers to serialized queries: ALLOCATION, DRAIN and custom ones.
+//!
+//! A branch's own thread puts the query to the branch, when it gets to its place in the stream:
+//! asking from upstream's thread would wait for the branch's stream lock. Upstream waits for all
+//! branches together no longer than [`PATIENCE`].
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use glib::translate::IntoGlib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::flush::PATIENCE;
+use super::item::Item;
+use super::{CAT, DroneTeePad, imp, now};
+use crate::fanout::State;
+
+/// A query on its way to the branches, with what they answered.
+pub(crate) struct Ask {
+    query: gst::Query,
+    answers: Mutex<Vec<(DroneTeePad, bool, gst::Query)>>,
+    answered: Condvar,
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ask").field(&self.query).finish()
+    }
+}
+
+impl Ask {
+    /// Each branch gets a query of its own: copies of one share the arrays that answers go into.
+    fn fresh(&self) -> gst::Query {
+        match self.query.view() {
+            gst::QueryView::Allocation(allocation) => {
+                let (caps, need_pool) = allocation.get_owned();
+                gst::query::Allocation::new(caps.as_ref(), need_pool).into()
+            }
+            _ => self.query.copy(),
+        }
+    }
+
+    /// Puts the query to the branch; called by the branch's thread.
+    pub(super) fn put_to(&self, pad: &DroneTeePad) {
+        let mut query = self.fresh();
+        let Some(own) = query.get_mut() else { return };
+        let answer = pad.peer_query(own);
+        gst::debug!(CAT, obj = pad, "Answered {answer} to {query:?}");
+        if let gst::QueryView::Allocation(allocation) = query.view() {
+            pad.imp().remember_offer(Offer::new(allocation, answer));
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push((pad.clone(), answer, query));
+        self.answered.notify_all();
+    }
+
+    /// Asks the branches of `pads` in the place where the stream is now.
+    fn ask(tee: &imp::DroneTee, query: gst::Query, pads: &[DroneTeePad]) -> Arc<Self> {
+        let ask = Arc::new(Self {
+            query,
+            answers: Mutex::default(),
+            answered: Condvar::new(),
+        });
+        if pads.is_empty() {
+            return ask;
+        }
+        tee.stream.publish_event(Item::Query(ask.clone()), now());
+        let deadline = Instant::now() + PATIENCE;
+        let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = |answers: &Vec<(DroneTeePad, bool, gst::Query)>| {
+            pads.iter()
+                .all(|pad| answers.iter().any(|(other, ..)| other == pad))
+        };
+        let patience = deadline.saturating_duration_since(Instant::now());
+        drop(
+            ask.answered
+                .wait_timeout_while(answers, patience, |answers| !all(answers)),
+        );
+        ask
+    }
+
+    /// What the branch answered, if it did in time.
+    fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answers.iter().find(|(other, ..)| other == pad)?;
+        Some(answer.1)
+    }
+}
+
+/// What a branch offers for frames of these caps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offer {
+    caps: Option<gst::Caps>,
+    metas: Vec<(glib::Type, Option<gst::Structure>)>,
+    params: Option<gst::AllocationParams>,
+    size: u32,
+    min_buffers: u32,
+}
+
+impl Offer {
+    fn new(allocation: &gst::query::Allocation, answer: bool) -> Self {
+        let mut offer = Self {
+            caps: allocation.get_owned().0,
+            ..Self::default()
+        };
+        if !answer {
+            return offer;
+        }
+        offer.metas = allocation
+            .allocation_metas()
+            .map(|(api, params)| (api, params.map(|params| params.to_owned())))
+            .collect();
+        offer.params = allocation
+            .allocation_params()
+            .map(|(_, params)| params)
+            .reduce(merge_params);
+        for (_, size, min, _) in allocation.allocation_pools() {
+            offer.size = offer.size.max(size);
+            offer.min_buffers = offer.min_buffers.max(min);
+        }
+        offer
+    }
+
+    /// What a consumer in this process offers: it reads planes and strides from the metadata.
+    fn of_receiver(caps: Option<&gst::Caps>) -> Self {
+        Self {
+            caps: caps.cloned(),
+            metas: vec![(gst_video::VideoMeta::meta_api(), None)],
+            ..Self::default()
+        }
+    }
+}
+
+/// Alignment, prefix and padding that satisfy both.
+fn merge_params(a: gst::AllocationParams, b: gst::AllocationParams) -> gst::AllocationParams {
+    gst::AllocationParams::new(
+        a.flags() | b.flags(),
+        // Alignments are masks of low bits: the larger holds the smaller.
+        a.align().max(b.align()),
+        a.prefix().max(b.prefix()),
+        a.padding().max(b.padding()),
+    )
+}
+
+impl imp::DroneTee {
+    /// Answers ALLOCATION with what all branches can do and what can be out at once.
+    pub(super) fn answer_allocation(&self, query: &mut gst::query::Allocation) -> bool {
+        let (caps, need_pool) = query.get_owned();
+        let pads = self.obj().consumers();
+        let served: Vec<_> = pads
+            .iter()
+            .filter(|pad| self.takes_part(pad))
+            .cloned()
+            .collect();
+        let (receivers, branches): (Vec<_>, Vec<_>) =
+            served.into_iter().partition(|pad| pad.imp().is_receiver());
+        let asked = gst::query::Allocation::new(caps.as_ref(), need_pool);
+        let ask = Ask::ask(self, asked.into(), &branches);
+        let mut offers: Vec<_> = branches
+            .iter()
+            .map(|pad| {
+                let offer = pad.imp().last_offer().filter(|offer| offer.caps == caps);
+                if ask.answer_of(pad).is_none() {
+                    gst::debug!(CAT, obj = pad, "Busy, using {offer:?}");
+                }
+                offer.unwrap_or_default()
+            })
+            .collect();
+        offers.extend(receivers.iter().map(|_| Offer::of_receiver(caps.as_ref())));
+        let mins: Vec<_> = offers.iter().map(|offer| offer.min_buffers).collect();
+        let min = self.frames_out_at_once(&mins);
+        self.note_allocation(min);
+        fill(query, caps.as_ref(), &offers, min);
+        gst::debug!(CAT, imp = self, "Answering {query:?}");
+        true
+    }
+
+    /// The deepest queue, plus what each branch keeps, plus the one upstream works on. All queues
+    /// hold the same frames, so that depths do not add up.
+    pub(super) fn frames_out_at_once(&self, branch_mins: &[u32]) -> u32 {
+        let depths = self.obj().consumers();
+        let deepest = depths.iter().map(|pad| self.depth_of(pad)).max();
+        let in_flight: u32 = branch_mins.iter().map(|min| (*min).max(1)).sum();
+        let cached = self.settings().gop_cache;
+        deepest.unwrap_or(0).max(cached) + in_flight + 1
+    }
+
+    /// True when the branch is served, or would be.
+    fn takes_part(&self, pad: &DroneTeePad) -> bool {
+        let state = pad.imp().state();
+        let gone = matches!(
+            state,
+            State::Eos | State::Failed | State::Evicted | State::NotLinked
+        );
+        !gone && (pad.imp().is_receiver() || pad.is_linked()) && pad.is_active()
+    }
+
+    /// DRAIN: true when no branch holds a frame any more.
+    pub(super) fn answer_drain(&self, query: &gst::QueryRef) -> bool {
+        self.stream.forget_gop();
+        let pads: Vec<_> = self
+            .obj()
+            .consumers()
+            .into_iter()
+            .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
+            .collect();
+        let ask = Ask::ask(self, query.copy(), &pads);
+        let all = pads.iter().all(|pad| ask.answer_of(pad) == Some(true));
+        all && self.stream.is_drained()
+    }
+
+    /// Any other serialized query: the first branch that can answer does.
+    pub(super) fn answer_serialized(&self, query: &mut gst::QueryRef) -> bool {
+        let pads: Vec<_> = self
+            .obj()
+            .consumers()
+            .into_iter()
+            .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
+            .collect();
+        let ask = Ask::ask(self, query.copy(), &pads);
+        let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((.., answer)) = answers.iter().find(|(_, answered, _)| *answered) else {
+            return false;
+        };
+        if let Some(fields) = answer.structure() {
+            let own = query.structure_mut();
+            for (name, value) in fields.iter() {
+                own.set_value(name, value.clone());
+            }
+        }
+        true
+    }
+}
+
+fn fill(query: &mut gst::query::Allocation, caps: Option<&gst::Caps>, offers: &[Offer], min: u32) {
+    if let Some((first, others)) = offers.split_first() {
+        for (api, params) in &first.metas {
+            let agreed = |offer: &Offer| {
+                let same = |meta: &&(glib::Type, Option<gst::Structure>)| meta.0 == *api;
+                offer
+                    .metas
+                    .iter()
+                    .find(same)
+                    .is_some_and(|meta| meta.1 == *params)
+            };
+            if others.iter().all(agreed) {
+                add_meta(query, *api, params.as_deref());
+            }
+        }
+    }
+    if let Some(params) = offers
+        .iter()
+        .filter_map(|offer| offer.params.clone())
+        .reduce(merge_params)
+    {
+        query.add_allocation_param(None::<&gst::Allocator>, params);
+    }
+    let offered = offers.iter().map(|offer| offer.size).max().unwrap_or(0);
+    let raw = caps
+        .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
+        .map_or(0, |info| u32::try_from(info.size()).unwrap_or(0));
+    query.add_allocation_pool(None::<&gst::BufferPool>, offered.max(raw), min, 0);
+}
+
+/// The bindings add only meta types known when compiling; a branch may offer any.
+#[allow(unsafe_code)]
+fn add_meta(
+    query: &mut gst::query::Allocation,
+    api: glib::Type,
+    params: Option<&gst::StructureRef>,
+) {
+    let params = params.map_or(std::ptr::null(), gst::StructureRef::as_ptr);
+    // SAFETY: the query is an ALLOCATION query that is borrowed mutably, so it is writable; the
+    // type came from such a query; the structure is null or borrowed for the call and copied.
+    unsafe {
+        gst::ffi::gst_query_add_allocation_meta(query.as_mut_ptr(), api.into_glib(), params);
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A src pad's streaming thread: take, flag DISCONT, push, keep the flow.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use glib::prelude::*;
+use glib::translate::IntoGlib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::item::Item;
+use super::{CAT, DroneTee, DroneTeePad, imp, now};
+use crate::fanout::{Outcome, Taken, TakenFrame};
+use crate::reason::DropReason;
+
+/// Wakes a thread that parks.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A waker for the running thread, which waits by [`std::thread::park`].
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(Arc::new(Unpark(std::thread::current())))
+}
+
+/// The thread of one activation of a src pad.
+pub(super) struct Branch {
+    task: gst::Task,
+    left: Arc<Left>,
+}
+
+#[derive(Default)]
+struct Left {
+    left: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Branch {
+    /// Starts the thread, which ends when `run` does.
+    ///
+    /// It is a task of its own rather than the pad's: the pad's could not be stopped without
+    /// waiting for a push that may never return.
+    pub(super) fn start(pad: &DroneTeePad, run: u32) -> Result<Self, glib::BoolError> {
+        let left = Arc::new(Left::default());
+        let [weak, entering, leaving] = [pad.downgrade(), pad.downgrade(), pad.downgrade()];
+        let signal = left.clone();
+        let lock = gst::TaskLock::new();
+        let task = gst::Task::builder(move |task| {
+            if let Some(pad) = weak.upgrade() {
+                let parent = pad.parent();
+                imp::DroneTee::catch_panic_pad_function(
+                    parent.as_ref(),
+                    || (),
+                    |tee| serve(tee, &pad, run),
+                );
+            }
+            // Failing to stop would mean that it is stopped.
+            let _ = task.stop();
+        })
+        .lock(&lock)
+        .enter_callback(move |task| post_status(&entering, task, gst::StreamStatusType::Enter))
+        .leave_callback(move |task| {
+            post_status(&leaving, task, gst::StreamStatusType::Leave);
+            *signal.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            signal.changed.notify_all();
+        })
+        .build();
+        task.set_property("name", pad.imp().consumer());
+        post_status(&pad.downgrade(), &task, gst::StreamStatusType::Create);
+        task.start()?;
+        Ok(Self { task, left })
+    }
+
+    /// Ends the thread as soon as its push returns; does not wait for that.
+    pub(super) fn stop(&self) {
+        // Failing to stop would mean that it is stopped.
+        let _ = self.task.stop();
+    }
+
+    /// Waits until the thread has ended, at most until `deadline`; false if it has not.
+    pub(super) fn wait_left(&self, deadline: Instant) -> bool {
+        let left = self
+            .left
+            .left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (left, _) = self
+            .left
+            .changed
+            .wait_timeout_while(left, patience, |left| !*left)
+            .unwrap_or_else(PoisonError::into_inner);
+        *left
+    }
+}
+
+fn post_status(pad: &glib::WeakRef<DroneTeePad>, task: &gst::Task, type_: gst::StreamStatusType) {
+    let Some(pad) = pad.upgrade() else { return };
+    let Some(element) = pad.parent_element() else {
+        return;
+    };
+    let message = gst::message::StreamStatus::builder(type_, &element)
+        .status_object(task)
+        .src(&pad)
+        .build();
+    // Nobody listens without a bus.
+    let _ = element.post_message(message);
+}
+
+/// Serves the branch until its pad is stopped.
+fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
+    let Some(id) = pad.imp().id() else { return };
+    let waker = thread_waker();
+    let mut peer_was_inactive = false;
+    loop {
+        match tee.stream.take(id, run, now(), &waker) {
+            Taken::Wait => std::thread::park(),
+            Taken::Closed => return,
+            Taken::Event(Item::Event(event)) => {
+                peer_was_inactive &= event.type_() != gst::EventType::FlushStop;
+                deliver_event(tee, pad, event);
+            }
+            Taken::Event(Item::Query(ask)) => ask.put_to(pad),
+            Taken::Evicted => {
+                gst::warning!(CAT, obj = pad, "Evicted, ending the branch");
+                pad.push_event(gst::event::Eos::new());
+            }
+            Taken::Frame(frame) => {
+                if std::mem::take(&mut peer_was_inactive) {
+                    send_sticky_again(pad);
+                }
+                peer_was_inactive = push(tee, pad, frame) == Err(gst::FlowError::Flushing);
+            }
+        }
+    }
+}
+
+fn deliver_event(tee: &imp::DroneTee, pad: &DroneTeePad, event: gst::Event) {
+    gst::debug!(CAT, obj = pad, "Passing on {event:?}");
+    match event.type_() {
+        // Its start must have arrived before.
+        gst::EventType::FlushStop => pad.imp().flush.wait_delivered(),
+        // Told before the application hears of the end.
+        gst::EventType::Eos => tee.summarize(pad),
+        _ => {}
+    }
+    if !pad.push_event(event) {
+        gst::debug!(CAT, obj = pad, "The branch did not take the event");
+    }
+}
+
+/// A peer that was stopped and started has forgotten what the pad believes it to know.
+fn send_sticky_again(pad: &DroneTeePad) {
+    let mut events = Vec::new();
+    pad.sticky_events_foreach(|event| {
+        events.push(event.copy());
+        std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
+    });
+    for event in events {
+        pad.push_event(event);
+    }
+}
+
+fn push(
+    tee: &imp::DroneTee,
+    pad: &DroneTeePad,
+    taken: TakenFrame<gst::Buffer>,
+) -> Result<gst::FlowSuccess, gst::FlowError> {
+    let buffer = if taken.discont {
+        with_discont(taken.frame)
+    } else {
+        taken.frame
+    };
+    gst::trace!(CAT, obj = pad, "Pushing {buffer:?}");
+    let begin = now();
+    let flow = pad.push(buffer);
+    let end = now();
+    pad.imp().record(taken.waited, end - begin);
+    let outcome = outcome(flow);
+    if let Outcome::Ended(reason) = outcome {
+        gst::info!(
+            CAT,
+            obj = pad,
+            "The branch said {flow:?}: drops are {reason} from now on"
+        );
+    }
+    if let Some(id) = pad.imp().id() {
+        let code = gst::FlowReturn::from(flow).into_glib();
+        tee.stream.finish(id, taken.ticket, outcome, code, end);
+    }
+    flow
+}
+
+fn outcome(flow: Result<gst::FlowSuccess, gst::FlowError>) -> Outcome {
+    match flow {
+        Ok(_) => Outcome::Delivered,
+        Err(gst::FlowError::Flushing) => Outcome::Lost(DropReason::Flushing),
+        Err(gst::FlowError::NotLinked) => Outcome::Ended(DropReason::NotLinked),
+        Err(gst::FlowError::Eos) => Outcome::Ended(DropReason::Eos),
+        Err(_) => Outcome::Ended(DropReason::Error),
+    }
+}
+
+/// The same memory with DISCONT set; unflagged if that could not be had without a copy.
+fn with_discont(mut buffer: gst::Buffer) -> gst::Buffer {
+    if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+        return buffer;
+    }
+    if let Some(own) = buffer.get_mut() {
+        own.set_flags(gst::BufferFlags::DISCONT);
+        return buffer;
+    }
+    let no_share = |memory: &gst::MemoryRef| memory.flags().contains(gst::MemoryFlags::NO_SHARE);
+    if buffer.iter_memories().any(no_share) {
+        return buffer;
+    }
+    // Shares the memories; a pool gets the original back only when this one is gone.
+    let mut flagged = buffer.copy();
+    let shares = buffer
+        .iter_memories()
+        .map(gst::MemoryRef::as_ptr)
+        .eq(flagged.iter_memories().map(gst::MemoryRef::as_ptr));
+    match flagged.get_mut() {
+        Some(own) if shares => own.set_flags(gst::BufferFlags::DISCONT),
+        // Memory that somebody has mapped for writing is copied by GStreamer.
+        _ => return buffer,
+    }
+    flagged
+}
+
+/// How long a stop waits for pushes to return.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+impl DroneTee {
+    /// The src pads.
+    pub(crate) fn consumers(&self) -> Vec<DroneTeePad> {
+        self.src_pads()
+            .into_iter()
+            .filter_map(|pad| pad.downcast().ok())
+            .collect()
+    }
+}

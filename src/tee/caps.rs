@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Which caps: the one list of formats, and what all consumers agree on.
+
+use std::sync::LazyLock;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::{CAT, DroneTeePad, imp};
+use crate::fanout::State;
+
+/// Frames, not anything: raw video, Bayer, and the coded video and image types.
+const FORMATS: &[&str] = &[
+    "video/x-raw",
+    "video/x-bayer",
+    "video/mpeg",
+    "video/x-av1",
+    "video/x-cavs",
+    "video/x-dirac",
+    "video/x-divx",
+    "video/x-dnxhd",
+    "video/x-dv",
+    "video/x-ffv",
+    "video/x-flash-video",
+    "video/x-h261",
+    "video/x-h263",
+    "video/x-h264",
+    "video/x-h265",
+    "video/x-h266",
+    "video/x-huffyuv",
+    "video/x-jpeg",
+    "video/x-jpegxs",
+    "video/x-msmpeg",
+    "video/x-prores",
+    "video/x-theora",
+    "video/x-vp6",
+    "video/x-vp8",
+    "video/x-vp9",
+    "video/x-wmv",
+    "image/bmp",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "image/webp",
+    "image/x-j2c",
+    "image/x-jpc",
+    "image/x-jxsc",
+];
+
+/// The caps of all pads.
+pub(super) fn template() -> &'static gst::Caps {
+    static TEMPLATE: LazyLock<gst::Caps> = LazyLock::new(|| {
+        let any = || gst::CapsFeatures::new_any();
+        FORMATS
+            .iter()
+            .map(|format| (gst::Structure::new_empty(*format), any()))
+            .collect()
+    });
+    &TEMPLATE
+}
+
+struct Wish {
+    pad: DroneTeePad,
+    caps: gst::Caps,
+    /// Frames of the running format have reached it.
+    running: bool,
+    failed: bool,
+}
+
+impl imp::DroneTee {
+    fn wishes(&self, filter: Option<&gst::Caps>) -> Vec<Wish> {
+        let pads = self.obj().consumers();
+        let linked = pads.into_iter().filter(|pad| pad.is_linked());
+        let mut wishes: Vec<_> = linked
+            .map(|pad| {
+                let (running, failed) = pad.imp().standing();
+                Wish {
+                    caps: pad.peer_query_caps(filter),
+                    pad,
+                    running,
+                    failed,
+                }
+            })
+            .collect();
+        // Who came first decides, and who failed comes last.
+        wishes.sort_by_key(|wish| (wish.failed, !wish.running));
+        wishes
+    }
+
+    /// What upstream may send: a consumer that accepts none of what the others agree on is left
+    /// out, and the running format stays the first choice, also when others join.
+    pub(super) fn query_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
+        let mut agreed = match filter {
+            Some(filter) => filter.intersect_with_mode(template(), gst::CapsIntersectMode::First),
+            None => template().clone(),
+        };
+        let current = self.current_caps();
+        for wish in self.wishes(filter) {
+            let next = agreed.intersect_with_mode(&wish.caps, gst::CapsIntersectMode::First);
+            let keeps_running = |current: &gst::Caps| {
+                wish.running || !agreed.can_intersect(current) || next.can_intersect(current)
+            };
+            if next.is_empty() || !current.as_ref().is_none_or(keeps_running) {
+                gst::info!(
+                    CAT,
+                    obj = wish.pad,
+                    "Left out, it takes only {:?}",
+                    wish.caps
+                );
+                continue;
+            }
+            agreed = next;
+        }
+        match current {
+            Some(current) if agreed.can_intersect(&current) => {
+                let mut caps = agreed.intersect_with_mode(&current, gst::CapsIntersectMode::First);
+                caps.merge(agreed);
+                caps
+            }
+            _ => agreed,
+        }
+    }
+
+    /// Caps are accepted when at least one consumer takes them, or nobody is there.
+    pub(super) fn accepts_caps(&self, caps: &gst::Caps) -> bool {
+        if !caps.is_subset(template()) {
+            return false;
+        }
+        let pads = self.obj().consumers();
+        let mut linked = pads.iter().filter(|pad| pad.is_linked()).peekable();
+        let accepted = linked.peek().is_none() || linked.any(|pad| accepts(pad, caps));
+        if !accepted {
+            gst::warning!(CAT, imp = self, "No consumer accepts {caps:?}");
+        }
+        accepted
+    }
+
+    /// True when upstream has to hear that the branch wants to negotiate again.
+    ///
+    /// A consumer that joins is no reason to change what the others have.
+    pub(super) fn must_renegotiate(&self, pad: &DroneTeePad) -> bool {
+        let Some(current) = self.current_caps() else {
+            return true;
+        };
+        if accepts(pad, &current) {
+            return self.allocation_grew();
+        }
+        let others = self.obj().consumers();
+        pad.imp().standing().0
+            || !others
+                .iter()
+                .any(|other| other != pad && other.is_linked() && other.imp().state() == State::Ok)
+    }
+}
+
+fn accepts(pad: &DroneTeePad, caps: &gst::Caps) -> bool {
+    pad.peer().is_some_and(|peer| peer.query_accept_caps(caps))
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The element's subclass: templates, properties, request and release, states, ChildProxy.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use glib::prelude::*;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::branch::STOP_PATIENCE;
+use super::messages::Reporter;
+use super::props::{self, Settings};
+use super::sink::Incoming;
+use super::{CAT, DroneTeePad, Stream, caps, now};
+use crate::fanout::ReportConfig;
+
+pub struct DroneTee {
+    pub(super) sinkpad: gst::Pad,
+    pub(super) stream: Stream,
+    settings: Mutex<Settings>,
+    incoming: Mutex<Incoming>,
+    reporter: Mutex<Option<Reporter>>,
+    /// Buffers that the last ALLOCATION answer asked for; 0 before the first.
+    asked_for: AtomicU32,
+    next_index: AtomicU32,
+    /// Pads whose summary is still to be told.
+    leaving: Mutex<Vec<DroneTeePad>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DroneTee {
+    pub(super) fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    pub(super) fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        lock(&self.incoming)
+    }
+
+    pub(super) fn current_caps(&self) -> Option<gst::Caps> {
+        self.incoming().caps.clone()
+    }
+
+    pub(super) fn depth_of(&self, pad: &DroneTeePad) -> u32 {
+        let depth = pad.imp().settings().limits(self.settings().depth).depth;
+        u32::try_from(depth).unwrap_or(props::MAX_DEPTH)
+    }
+
+    pub(super) fn note_allocation(&self, min: u32) {
+        self.asked_for.store(min, Ordering::Relaxed);
+    }
+
+    /// True when more frames can be out than upstream's pool was asked to have.
+    pub(super) fn allocation_grew(&self) -> bool {
+        let asked_for = self.asked_for.load(Ordering::Relaxed);
+        let mins = vec![1; self.obj().consumers().len()];
+        asked_for != 0 && self.frames_out_at_once(&mins) > asked_for
+    }
+
+    pub(super) fn leaving(&self, name: &str) -> Option<DroneTeePad> {
+        lock(&self.leaving)
+            .iter()
+            .find(|pad| pad.name() == name)
+            .cloned()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.settings));
+        self.stream
+            .set_gop_capacity(self.settings().gop_cache.into());
+        for pad in self.obj().consumers() {
+            pad.imp().apply();
+        }
+        self.apply_report();
+    }
+
+    pub(super) fn apply_report(&self) {
+        let settings = self.settings();
+        let noisy = self
+            .obj()
+            .consumers()
+            .iter()
+            .any(|pad| !pad.imp().is_silent());
+        self.stream.set_report(ReportConfig {
+            drops: settings.post_drop_messages || settings.qos_messages || noisy,
+            interval: u64::from(settings.drop_messages_interval) * 1_000_000,
+            stall_timeout: settings.stall_timeout,
+        });
+    }
+
+    // ---- pads ------------------------------------------------------------------------------
+
+    fn free_name(&self) -> String {
+        loop {
+            let index = self.next_index.fetch_add(1, Ordering::Relaxed);
+            let name = format!("src_{index}");
+            if self.obj().static_pad(&name).is_none() {
+                return name;
+            }
+        }
+    }
+
+    fn new_pad(&self, templ: &gst::PadTemplate, name: &str) -> DroneTeePad {
+        gst::PadBuilder::<DroneTeePad>::from_template(templ)
+            .name(name)
+            .flags(gst::PadFlags::PROXY_CAPS)
+            .activatemode_function(|pad, parent, _mode, active| {
+                let fallback = || Err(gst::loggable_error!(CAT, "Panicked"));
+                Self::catch_panic_pad_function(parent, fallback, |_| pad.imp().activate(active))
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_query(pad, query))
+            })
+            .build()
+    }
+
+    fn add_consumer(&self, templ: &gst::PadTemplate, name: Option<&str>) -> Option<DroneTeePad> {
+        let name = name.map_or_else(|| self.free_name(), str::to_owned);
+        if !is_valid_name(&name) {
+            gst::error!(
+                CAT,
+                imp = self,
+                "'{name}' is no valid name for a consumer's pad"
+            );
+            return None;
+        }
+        let pad = self.new_pad(templ, &name);
+        pad.imp().join(&self.obj());
+        let running = self.obj().current_state() >= gst::State::Paused
+            || self.obj().pending_state() >= gst::State::Paused;
+        let added = if running {
+            pad.set_active(true)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = added.and_then(|()| self.obj().add_pad(&pad)) {
+            gst::error!(CAT, imp = self, "No pad '{name}': {error}");
+            // Closing a pad that nobody has seen can not fail in a way that matters.
+            let _ = pad.set_active(false);
+            pad.imp().leave();
+            return None;
+        }
+        self.obj().child_added(&pad, &name);
+        self.obj().notify("num-src-pads");
+        Some(pad)
+    }
+
+    fn remove_consumer(&self, pad: &DroneTeePad) {
+        lock(&self.leaving).push(pad.clone());
+        // A pad that does not let itself be stopped is removed all the same.
+        let _ = pad.set_active(false);
+        pad.imp().leave();
+        if let Err(error) = self.obj().remove_pad(pad) {
+            gst::warning!(CAT, obj = pad, "Not removed: {error}");
+        }
+        self.obj().child_removed(pad, &pad.name());
+        self.obj().notify("num-src-pads");
+        self.tell();
+        lock(&self.leaving).retain(|other| other != pad);
+    }
+
+    // ---- states ----------------------------------------------------------------------------
+
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        self.stream.reset();
+        *self.incoming() = Incoming::default();
+        self.asked_for.store(0, Ordering::Relaxed);
+        for pad in self.obj().consumers() {
+            pad.imp().reset();
+        }
+        self.apply_report();
+        let reporter = Reporter::start(&self.obj()).map_err(|error| {
+            gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
+            gst::StateChangeError
+        })?;
+        *lock(&self.reporter) = Some(reporter);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        let pads = self.obj().consumers();
+        for pad in &pads {
+            if !pad.imp().wait_left(deadline) {
+                gst::warning!(
+                    CAT,
+                    obj = pad,
+                    "The branch has not returned, leaving it behind"
+                );
+            }
+            if let Some(id) = pad.imp().id() {
+                self.stream.summarize(id, now());
+            }
+        }
+        self.tell();
+        let reporter = lock(&self.reporter).take();
+        drop(reporter);
+    }
+}
+
+/// `src_` and letters, digits, `_` and `-`.
+fn is_valid_name(name: &str) -> bool {
+    name.strip_prefix("src_").is_some_and(|rest| {
+        !rest.is_empty()
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    })
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for DroneTee {
+    const NAME: &'static str = "GstDroneTee";
+    type Type = super::DroneTee;
+    type ParentType = gst::Element;
+    type Interfaces = (gst::ChildProxy,);
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let builder = match klass.pad_template("sink") {
+            Some(template) => gst::Pad::builder_from_template(&template),
+            None => gst::Pad::builder(gst::PadDirection::Sink).name("sink"),
+        };
+        let sinkpad = builder
+            .chain_function(|pad, parent, buffer| {
+                let fallback = || Err(gst::FlowError::Error);
+                Self::catch_panic_pad_function(parent, fallback, |tee| tee.sink_chain(pad, buffer))
+            })
+            .chain_list_function(|pad, parent, list| {
+                let fallback = || Err(gst::FlowError::Error);
+                Self::catch_panic_pad_function(parent, fallback, |tee| {
+                    tee.sink_chain_list(pad, list)
+                })
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |tee| tee.sink_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |tee| tee.sink_query(pad, query))
+            })
+            .build();
+        Self {
+            sinkpad,
+            stream: Stream::new(),
+            settings: Mutex::default(),
+            incoming: Mutex::default(),
+            reporter: Mutex::default(),
+            asked_for: AtomicU32::new(0),
+            next_index: AtomicU32::new(0),
+            leaving: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for DroneTee {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(props::element);
+        &PROPERTIES
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        if let Err(error) = self.obj().add_pad(&self.sinkpad) {
+            gst::error!(CAT, imp = self, "No sink pad: {error}");
+        }
+        self.obj().set_element_flags(gst::ElementFlags::INDEXABLE);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        macro_rules! set {
+            ($field:ident) => {{
+                // The type was checked by GObject.
+                if let Ok(value) = value.get() {
+                    self.set(|settings| settings.$field = value);
+                }
+            }};
+        }
+        match pspec.name() {
+            "depth" => set!(depth),
+            "allow-not-linked" => set!(allow_not_linked),
+            "gop-cache" => set!(gop_cache),
+            "post-drop-messages" => set!(post_drop_messages),
+            "drop-messages-interval" => set!(drop_messages_interval),
+            "qos-messages" => set!(qos_messages),
+            "stall-timeout" => set!(stall_timeout),
+            _ => {}
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = self.settings();
+        match pspec.name() {
+            "depth" => settings.depth.to_value(),
+            "published" => self.stream.totals(now()).published.to_value(),
+            "dropped" => self.stream.totals(now()).dropped.to_value(),
+            "num-src-pads" => i32::from(self.obj().num_src_pads()).to_value(),
+            "allow-not-linked" => settings.allow_not_linked.to_value(),
+            "gop-cache" => settings.gop_cache.to_value(),
+            "post-drop-messages" => settings.post_drop_messages.to_value(),
+            "drop-messages-interval" => settings.drop_messages_interval.to_value(),
+            "qos-messages" => settings.qos_messages.to_value(),
+            "stall-timeout" => settings.stall_timeout.to_value(),
+            "stats" => self.stats().to_value(),
+            _ => pspec.default_value().clone(),
+        }
+    }
+}
+
+impl GstObjectImpl for DroneTee {}
+
+impl ElementImpl for DroneTee {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Lossy fan-out of frames",
+                "Generic/Video",
+                "Shares a video stream among consumers; who is slow loses its own oldest frames, counted",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let request = |name| {
+                gst::PadTemplate::with_gtype(
+                    name,
+                    gst::PadDirection::Src,
+                    gst::PadPresence::Request,
+                    caps::template(),
+                    super::DroneTeePad::static_type(),
+                )
+            };
+            let sink = gst::PadTemplate::new(
+                "sink",
+                gst::PadDirection::Sink,
+                gst::PadPresence::Always,
+                caps::template(),
+            );
+            [sink, request("src_%u"), request("src_%s")]
+                .into_iter()
+                .flatten()
+                .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn request_new_pad(
+        &self,
+        templ: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        self.add_consumer(templ, name).map(Cast::upcast)
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        if let Some(pad) = pad.downcast_ref() {
+            self.remove_consumer(pad);
+        }
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::ReadyToPaused {
+            self.start()?;
+        }
+        let result = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::PausedToReady => self.stop(),
+            gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
+            _ => {}
+        }
+        result
+    }
+}
+
+impl ChildProxyImpl for DroneTee {
+    fn children_count(&self) -> u32 {
+        self.obj().num_src_pads().into()
+    }
+
+    fn child_by_index(&self, index: u32) -> Option<glib::Object> {
+        let pads = self.obj().src_pads();
+        pads.into_iter().nth(index as usize).map(Cast::upcast)
+    }
+
+    fn child_by_name(&self, name: &str) -> Option<glib::Object> {
+        let pad = self.obj().static_pad(name)?;
+        (pad.direction() == gst::PadDirection::Src).then(|| pad.upcast())
+    }
+}

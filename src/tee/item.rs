@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What travels among the frames: serialized events, and the questions of serialized queries.
+
+use std::sync::Arc;
+
+use glib::translate::IntoGlib;
+
+use super::allocation::Ask;
+use crate::fanout;
+use crate::reason::DropReason;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    Event(gst::Event),
+    /// A serialized query, to be put to the branch when it gets here.
+    Query(Arc<Ask>),
+}
+
+impl Item {
+    fn event_type(&self) -> Option<gst::EventType> {
+        match self {
+            Self::Event(event) => Some(event.type_()),
+            Self::Query(_) => None,
+        }
+    }
+
+    fn is(&self, type_: gst::EventType) -> bool {
+        self.event_type() == Some(type_)
+    }
+}
+
+impl fanout::Event for Item {
+    fn is_sticky(&self) -> bool {
+        self.event_type().is_some_and(gst::EventType::is_sticky)
+    }
+
+    fn replaces(&self, older: &Self) -> bool {
+        let (Self::Event(event), Self::Event(older)) = (self, older) else {
+            return false;
+        };
+        let (type_, older_type) = (event.type_(), older.type_());
+        let name = |event: &gst::Event| event.structure().map(|s| s.name().to_owned());
+        match type_ {
+            gst::EventType::StreamStart | gst::EventType::Segment
+                if older_type == gst::EventType::Eos =>
+            {
+                true
+            }
+            _ if type_ != older_type => false,
+            _ => !type_.is_sticky_multi() || name(event) == name(older),
+        }
+    }
+
+    fn order(&self) -> u32 {
+        self.event_type()
+            .map_or(0, |type_| type_.into_glib().unsigned_abs())
+    }
+
+    fn must_precede_later_kinds(&self) -> bool {
+        use gst::EventType::{Caps, Segment, StreamStart};
+        matches!(self.event_type(), Some(StreamStart | Caps | Segment))
+    }
+
+    fn ends_stream(&self) -> bool {
+        self.is(gst::EventType::Eos)
+    }
+
+    fn is_expendable(&self) -> bool {
+        use gst::EventType::{CustomBoth, CustomDownstream, Gap};
+        matches!(
+            self.event_type(),
+            None | Some(Gap | CustomDownstream | CustomBoth)
+        )
+    }
+
+    fn survives_flush(&self) -> bool {
+        use gst::EventType::{Eos, Segment, StreamGroupDone};
+        self.is_sticky() && !matches!(self.event_type(), Some(Eos | Segment | StreamGroupDone))
+    }
+
+    fn readmits(&self, reason: DropReason) -> bool {
+        use gst::EventType::{Caps, FlushStop, Segment, StreamStart};
+        match self.event_type() {
+            Some(FlushStop) => matches!(
+                reason,
+                DropReason::Eos | DropReason::Error | DropReason::NotLinked
+            ),
+            Some(StreamStart | Segment) => reason == DropReason::Eos,
+            Some(Caps) => reason == DropReason::Error,
+            _ => false,
+        }
+    }
+
+    fn starts_format(&self) -> bool {
+        self.is(gst::EventType::Caps)
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+//! LATENCY: what the queues can hold, and the warning when that is not enough.
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::{CAT, DroneTeePad, imp};
+
+impl imp::DroneTee {
+    /// Upstream's latency; the queue can hold `depth` frames more.
+    pub(super) fn answer_latency(&self, pad: &DroneTeePad, query: &mut gst::QueryRef) -> bool {
+        if !self.sinkpad.peer_query(query) {
+            return false;
+        }
+        let gst::QueryViewMut::Latency(latency) = query.view_mut() else {
+            return false;
+        };
+        let (live, min, max) = latency.result();
+        if let (Some(max), Some(frame)) = (max, self.frame_duration()) {
+            let more = frame.saturating_mul(u64::from(self.depth_of(pad)));
+            latency.set(live, min, max.saturating_add(more));
+        }
+        true
+    }
+
+    pub(super) fn frame_duration(&self) -> Option<gst::ClockTime> {
+        let caps = self.current_caps()?;
+        let rate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
+        let (numer, denom) = (
+            u64::try_from(rate.numer()).ok()?,
+            u64::try_from(rate.denom()).ok()?,
+        );
+        gst::ClockTime::SECOND.mul_div_floor(denom, numer)
+    }
+
+    /// The pipeline's latency was set: warns once if the branch syncs and its queue is too short.
+    pub(super) fn check_latency(&self, pad: &DroneTeePad, latency: gst::ClockTime) {
+        let Some(frame) = self.frame_duration().filter(|frame| !frame.is_zero()) else {
+            return;
+        };
+        let Some(reached) = pad.peer().and_then(|peer| synced_latency(&peer, 0)) else {
+            return;
+        };
+        // Frames are held from when they get to the sink until they are due; one is in the sink.
+        let held = latency
+            .saturating_sub(reached)
+            .nseconds()
+            .div_ceil(frame.nseconds());
+        let depth = u64::from(self.depth_of(pad));
+        if held <= depth + 1 || pad.imp().warned_of_latency() {
+            return;
+        }
+        let consumer = pad.imp().consumer();
+        gst::element_warning!(
+            self.obj(),
+            gst::StreamError::Failed,
+            (
+                "The queue of consumer '{consumer}' is too short for the pipeline's latency: \
+                 it will drop frames. Set depth={} (now {depth}) on pad {}",
+                held - 1,
+                pad.name()
+            ),
+            ["latency {latency}, reached the sink after {reached}, frame duration {frame}"]
+        );
+        gst::warning!(
+            CAT,
+            obj = pad,
+            "Depth {depth} can not hold a latency of {latency}"
+        );
+    }
+}
+
+/// The branch's own least latency up to its syncing sinks, if there are any: upstream's included.
+fn synced_latency(sinkpad: &gst::Pad, hops: u32) -> Option<gst::ClockTime> {
+    // No branch is that long; links can not go round either, but nothing here relies on it.
+    if hops > 64 {
+        return None;
+    }
+    let links: Vec<_> = sinkpad
+        .iterate_internal_links()
+        .into_iter()
+        .flatten()
+        .collect();
+    if links.is_empty() {
+        let element = sinkpad.parent_element()?;
+        let syncs = element.element_flags().contains(gst::ElementFlags::SINK)
+            && element
+                .find_property("sync")
+                .is_some_and(|sync| sync.value_type() == bool::static_type())
+            && element.property::<bool>("sync");
+        let mut query = gst::query::Latency::new();
+        return (syncs && element.query(&mut query)).then(|| query.result().1);
+    }
+    let peers = links.iter().filter_map(|pad| pad.peer());
+    peers
+        .filter_map(|peer| synced_latency(&peer, hops + 1))
+        .min()
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The src pad: one consumer's settings and what can be read of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use glib::prelude::*;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::allocation::Offer;
+use super::branch::Branch;
+use super::flush::{Flush, OutOfBand};
+use super::messages::flow_from;
+use super::props::{self, PadSettings, dropped_name};
+use super::stats::{Qos, Timings, saturated};
+use super::{DroneTee, now};
+use crate::fanout::{Label, Snapshot, State, TakerId};
+use crate::ledger::Ledger;
+use crate::reason::DropReason;
+
+#[derive(Default)]
+pub struct DroneTeePad {
+    settings: Mutex<PadSettings>,
+    /// Element and consumer; set once when the pad is requested.
+    membership: OnceLock<(glib::WeakRef<DroneTee>, TakerId)>,
+    /// Taken by the application itself, not by a branch.
+    receiver: AtomicBool,
+    run: Mutex<Option<u32>>,
+    branch: Mutex<Option<Branch>>,
+    pub(super) flush: Flush,
+    pub(super) out_of_band: OutOfBand,
+    timings: Mutex<Timings>,
+    qos: Mutex<Qos>,
+    requested_keyframes: AtomicU64,
+    offer: Mutex<Option<Offer>>,
+    warned_of_latency: AtomicBool,
+    /// The last accounts of a pad that was released.
+    last: Mutex<Option<Snapshot>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DroneTeePad {
+    pub(super) fn join(&self, tee: &DroneTee) {
+        let limits = self.settings().limits(tee.imp().settings().depth);
+        let id = tee.imp().stream.join(self.label(), limits);
+        // A pad is requested once.
+        let _ = self.membership.set((tee.downgrade(), id));
+    }
+
+    pub(super) fn id(&self) -> Option<TakerId> {
+        self.membership.get().map(|(_, id)| *id)
+    }
+
+    fn tee(&self) -> Option<DroneTee> {
+        self.membership.get()?.0.upgrade()
+    }
+
+    pub(super) fn settings(&self) -> PadSettings {
+        lock(&self.settings).clone()
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        lock(&self.settings).silent
+    }
+
+    pub(super) fn is_receiver(&self) -> bool {
+        self.receiver.load(Ordering::Acquire)
+    }
+
+    pub(super) fn consumer(&self) -> String {
+        let own = lock(&self.settings).consumer.clone();
+        own.unwrap_or_else(|| default_consumer(&self.obj().name()))
+    }
+
+    fn label(&self) -> Label {
+        Label {
+            consumer: self.consumer(),
+            pad: self.obj().name().into(),
+        }
+    }
+
+    // ---- life ------------------------------------------------------------------------------
+
+    pub(super) fn activate(&self, active: bool) -> Result<(), gst::LoggableError> {
+        let (Some(tee), Some(id)) = (self.tee(), self.id()) else {
+            return Ok(());
+        };
+        if !active {
+            tee.imp().stream.deactivate(id, now());
+            if let Some(branch) = lock(&self.branch).as_ref() {
+                branch.stop();
+            }
+            return Ok(());
+        }
+        let run = tee.imp().stream.activate(id, now());
+        *lock(&self.run) = run;
+        if let Some(run) = run
+            && !self.is_receiver()
+        {
+            let branch = Branch::start(&self.obj(), run)
+                .map_err(|_| gst::loggable_error!(super::CAT, "No thread for the branch"))?;
+            *lock(&self.branch) = Some(branch);
+        }
+        Ok(())
+    }
+
+    /// Waits for the thread of a pad that was stopped; false if it is stuck.
+    pub(super) fn wait_left(&self, deadline: Instant) -> bool {
+        let branch = lock(&self.branch).take();
+        branch.is_none_or(|branch| branch.wait_left(deadline))
+    }
+
+    /// Leaves the stream for good.
+    pub(super) fn leave(&self) {
+        if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
+            *lock(&self.last) = tee.imp().stream.leave(id, now());
+        }
+    }
+
+    /// New accounts with a new life of the element.
+    pub(super) fn reset(&self) {
+        *lock(&self.timings) = Timings::default();
+        *lock(&self.qos) = Qos::default();
+        *lock(&self.offer) = None;
+        self.requested_keyframes.store(0, Ordering::Relaxed);
+        self.warned_of_latency.store(false, Ordering::Relaxed);
+    }
+
+    // ---- what was seen ---------------------------------------------------------------------
+
+    pub(super) fn record(&self, waited: u64, service: u64) {
+        lock(&self.timings).record(waited, service);
+    }
+
+    pub(super) fn with_timings(&self, read: impl FnOnce(&Timings)) {
+        read(&lock(&self.timings));
+    }
+
+    pub(super) fn note_qos(&self, event: &gst::event::Qos) {
+        let (_, proportion, jitter, _) = event.get();
+        let mut qos = lock(&self.qos);
+        qos.events += 1;
+        qos.proportion = proportion;
+        qos.jitter = jitter;
+    }
+
+    pub(super) fn qos(&self) -> Qos {
+        *lock(&self.qos)
+    }
+
+    pub(super) fn note_keyframe_request(&self) {
+        self.requested_keyframes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn requested_keyframes(&self) -> u64 {
+        self.requested_keyframes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn remember_offer(&self, offer: Offer) {
+        *lock(&self.offer) = Some(offer);
+    }
+
+    pub(super) fn last_offer(&self) -> Option<Offer> {
+        lock(&self.offer).clone()
+    }
+
+    /// True from the second call on.
+    pub(super) fn warned_of_latency(&self) -> bool {
+        self.warned_of_latency.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        let living = self
+            .tee()
+            .zip(self.id())
+            .and_then(|(tee, id)| tee.imp().stream.snapshot_of(id, now()));
+        living.or_else(|| lock(&self.last).clone())
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.snapshot().map_or(State::Ok, |snapshot| snapshot.state)
+    }
+
+    /// Whether frames have reached the branch and it lives, and whether it failed.
+    pub(super) fn standing(&self) -> (bool, bool) {
+        self.snapshot().map_or((false, false), |snapshot| {
+            let failed = snapshot.state == State::Failed;
+            (
+                !failed && snapshot.ledger.frames_out + snapshot.ledger.in_flight > 0,
+                failed,
+            )
+        })
+    }
+
+    fn set(&self, change: impl FnOnce(&mut PadSettings)) {
+        change(&mut lock(&self.settings));
+        self.apply();
+    }
+
+    /// Brings the settings to the core, where they take effect at once.
+    pub(super) fn apply(&self) {
+        let (Some(tee), Some(id)) = (self.tee(), self.id()) else {
+            return;
+        };
+        let limits = self.settings().limits(tee.imp().settings().depth);
+        tee.imp().stream.set_label(id, self.label(), now());
+        tee.imp().stream.set_limits(id, limits, now());
+        tee.imp().apply_report();
+    }
+
+    fn ledger_value(&self, name: &str, ledger: &Ledger) -> Option<u64> {
+        Some(match name {
+            "in" => ledger.frames_in,
+            "out" => ledger.frames_out,
+            "in-flight" => ledger.in_flight,
+            "dropped" => ledger.dropped.total(),
+            _ => {
+                let counted = |reason: &DropReason| dropped_name(*reason) == name;
+                ledger
+                    .dropped
+                    .get(DropReason::ALL.into_iter().find(counted)?)
+            }
+        })
+    }
+}
+
+/// The pad's name without `src_`; a number alone keeps it.
+fn default_consumer(pad: &str) -> String {
+    match pad.strip_prefix("src_") {
+        Some(rest) if !rest.bytes().all(|byte| byte.is_ascii_digit()) => rest.to_owned(),
+        _ => pad.to_owned(),
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for DroneTeePad {
+    const NAME: &'static str = "GstDroneTeePad";
+    type Type = super::DroneTeePad;
+    type ParentType = gst::Pad;
+}
+
+impl ObjectImpl for DroneTeePad {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(props::pad);
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        macro_rules! set {
+            ($field:ident) => {{
+                // The type was checked by GObject.
+                if let Ok(value) = value.get() {
+                    self.set(|settings| settings.$field = value);
+                }
+            }};
+        }
+        match pspec.name() {
+            "consumer" => set!(consumer),
+            "depth" => set!(depth),
+            "max-size-bytes" => set!(max_size_bytes),
+            "max-size-time" => set!(max_size_time),
+            "max-age" => set!(max_age),
+            "max-lag" => set!(max_lag),
+            "silent" => set!(silent),
+            _ => {}
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = self.settings();
+        match pspec.name() {
+            "consumer" => return self.consumer().to_value(),
+            "depth" => return settings.depth.to_value(),
+            "max-size-bytes" => return settings.max_size_bytes.to_value(),
+            "max-size-time" => return settings.max_size_time.to_value(),
+            "max-age" => return settings.max_age.to_value(),
+            "max-lag" => return settings.max_lag.to_value(),
+            "silent" => return settings.silent.to_value(),
+            _ => {}
+        }
+        let Some(snapshot) = self.snapshot() else {
+            return pspec.default_value().clone();
+        };
+        match pspec.name() {
+            "current-level-buffers" => saturated(snapshot.ledger.waiting).to_value(),
+            "current-level-bytes" => saturated(snapshot.bytes).to_value(),
+            "current-level-time" => snapshot.time.to_value(),
+            "is-healthy" => snapshot.state.is_healthy().to_value(),
+            "state" => snapshot.state.to_value(),
+            "last-flow" => flow_from(snapshot.flow).to_value(),
+            "stats" => self
+                .tee()
+                .map(|tee| tee.imp().pad_stats(&self.obj(), &snapshot))
+                .to_value(),
+            name => match self.ledger_value(name, &snapshot.ledger) {
+                Some(count) => count.to_value(),
+                None => pspec.default_value().clone(),
+            },
+        }
+    }
+}
+
+impl GstObjectImpl for DroneTeePad {}
+impl PadImpl for DroneTeePad {}
+
+#[cfg(test)]
+mod tests {
+    use super::default_consumer;
+
+    #[test]
+    fn consumers_are_named_after_their_pads() {
+        assert_eq!(default_consumer("src_detection_client"), "detection_client");
+        assert_eq!(default_consumer("src_0"), "src_0");
+        assert_eq!(default_consumer("src_2nd"), "2nd");
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What arrives: frames, lists, events and queries.
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::item::Item;
+use super::messages::flow_from;
+use super::{CAT, DroneTeePad, flush, imp, now};
+use crate::fanout::{Answer, FrameInfo};
+
+type Flow = Result<gst::FlowSuccess, gst::FlowError>;
+
+/// What the sink pad knows of the stream.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    pub(super) segment: gst::FormattedSegment<gst::ClockTime>,
+    pub(super) caps: Option<gst::Caps>,
+}
+
+fn frame_info(buffer: &gst::BufferRef, incoming: &Incoming) -> FrameInfo {
+    let time = buffer.dts_or_pts();
+    let running = |time| {
+        incoming
+            .segment
+            .to_running_time(time)
+            .map(gst::ClockTime::nseconds)
+    };
+    let start = time.and_then(running);
+    let duration = buffer.duration().map_or(0, gst::ClockTime::nseconds);
+    FrameInfo {
+        bytes: buffer.size() as u64,
+        delta: buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+        pts: buffer.pts().map(gst::ClockTime::nseconds),
+        start,
+        end: start.map(|start| start.saturating_add(duration)),
+    }
+}
+
+impl imp::DroneTee {
+    pub(super) fn sink_chain(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Flow {
+        gst::trace!(CAT, obj = pad, "{buffer:?}");
+        let info = frame_info(&buffer, &self.incoming());
+        let published = self.stream.publish(buffer, info, now());
+        if published.request_keyframe {
+            self.request_keyframe();
+        }
+        self.answer(published.answer)
+    }
+
+    pub(super) fn sink_chain_list(&self, pad: &gst::Pad, list: gst::BufferList) -> Flow {
+        let mut flow = Ok(gst::FlowSuccess::Ok);
+        for buffer in list.iter_owned() {
+            flow = self.sink_chain(pad, buffer);
+        }
+        flow
+    }
+
+    fn answer(&self, answer: Answer) -> Flow {
+        match answer {
+            Answer::Ok => Ok(gst::FlowSuccess::Ok),
+            Answer::Eos => Err(gst::FlowError::Eos),
+            Answer::NoConsumer if self.settings().allow_not_linked => Ok(gst::FlowSuccess::Ok),
+            Answer::NoConsumer => Err(gst::FlowError::NotLinked),
+            Answer::Failed(flow) => flow_from(flow)
+                .into_result()
+                .and(Err(gst::FlowError::Error)),
+        }
+    }
+
+    /// Asks upstream for a keyframe.
+    fn request_keyframe(&self) {
+        gst::debug!(
+            CAT,
+            imp = self,
+            "A consumer waits for a keyframe, asking for one"
+        );
+        let event = gst_video::UpstreamForceKeyUnitEvent::builder()
+            .all_headers(true)
+            .build();
+        self.sinkpad.push_event(event);
+    }
+
+    pub(super) fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        gst::debug!(CAT, obj = pad, "{event:?}");
+        match event.view() {
+            gst::EventView::FlushStart(_) => {
+                self.stream.flush_start(now());
+                flush::pass_flush_start(&self.obj(), &event);
+                return true;
+            }
+            gst::EventView::FlushStop(_) => {
+                self.incoming().segment = gst::FormattedSegment::new();
+                self.stream.flush_stop(Item::Event(event), now());
+                return true;
+            }
+            gst::EventView::Caps(caps) => {
+                self.incoming().caps = Some(caps.caps_owned());
+            }
+            gst::EventView::Segment(segment) => {
+                let segment = segment.segment().downcast_ref().cloned();
+                self.incoming().segment = segment.unwrap_or_default();
+            }
+            _ => {}
+        }
+        if event.is_serialized() {
+            self.stream.publish_event(Item::Event(event), now());
+        } else {
+            for pad in self.obj().consumers() {
+                pad.imp().out_of_band.pass(&pad, event.clone());
+            }
+        }
+        true
+    }
+
+    pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        let serialized = query.is_serialized();
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(caps) => {
+                let answer = self.query_caps(caps.filter_owned().as_ref());
+                caps.set_result(&answer);
+                true
+            }
+            gst::QueryViewMut::AcceptCaps(accept) => {
+                let accepted = self.accepts_caps(&accept.caps_owned());
+                accept.set_result(accepted);
+                true
+            }
+            gst::QueryViewMut::Allocation(allocation) => self.answer_allocation(allocation),
+            gst::QueryViewMut::Drain(drain) => self.answer_drain(drain),
+            _ if serialized => self.answer_serialized(query),
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    // ---- the other way ---------------------------------------------------------------------
+
+    pub(super) fn src_event(&self, pad: &DroneTeePad, event: gst::Event) -> bool {
+        gst::debug!(CAT, obj = pad, "{event:?}");
+        match event.view() {
+            gst::EventView::Qos(qos) => {
+                // One consumer's lateness is not the others': it stops here.
+                pad.imp().note_qos(qos);
+                return true;
+            }
+            gst::EventView::Reconfigure(_) => {
+                if let Some(id) = pad.imp().id() {
+                    self.stream.readmit(id, now());
+                }
+                if !self.must_renegotiate(pad) {
+                    return true;
+                }
+            }
+            gst::EventView::Latency(latency) => self.check_latency(pad, latency.latency()),
+            _ if gst_video::ForceKeyUnitEvent::is(&event)
+                && !self.stream.may_request_keyframe(now()) =>
+            {
+                return true;
+            }
+            _ => {}
+        }
+        gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    pub(super) fn src_query(&self, pad: &DroneTeePad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(_) => self.answer_latency(pad, query),
+            gst::QueryViewMut::Scheduling(scheduling) => {
+                scheduling.add_scheduling_modes([gst::PadMode::Push]);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+}
