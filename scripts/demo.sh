@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The main job on real RTSP: scripts/demo.sh [rtsp://…] [--seconds N] [--slow-ms N]
+# Without a URL a camera of its own is started on loopback.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh
+cargo build --release --locked --quiet --example autopilot
+exec "${CARGO_TARGET_DIR:-target}/release/examples/autopilot" "$@"
