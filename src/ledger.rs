@@ -5,6 +5,7 @@ use crate::reason::DropReason;
 
 /// Drop counters of one consumer, one per [`DropReason`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
@@ -38,6 +39,7 @@ impl Drops {
 ///
 /// They always balance to the frame, see [`balances`](Self::balances).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Ledger {
     /// Frames that arrived since the consumer joined (or since READY→PAUSED).

@@ -7,14 +7,22 @@
 //! [`DroneTee`]. An application that links the crate registers it by
 //! [`plugin_register_static()`].
 
+mod error;
 mod fanout;
+mod frame;
 mod ledger;
 mod plugin;
+mod publisher;
 mod reason;
+mod receiver;
 mod tee;
 
+pub use error::{Error, RecvError};
 pub use fanout::State;
+pub use frame::Frame;
 pub use ledger::{Drops, Ledger};
 pub use plugin::plugin_register_static;
+pub use publisher::{ConsumerBuilder, ConsumerHealth, FramePublisher, Health, consumers};
 pub use reason::DropReason;
+pub use receiver::FrameReceiver;
 pub use tee::{DroneTee, DroneTeePad};

@@ -6,14 +6,17 @@ use gst_rtsp_server::prelude::*;
 
 /// What the camera sends.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "not every program that includes this file uses all")]
-pub enum Streams {
+#[allow(
+    dead_code,
+    reason = "not every program that includes this file uses all"
+)]
+pub(crate) enum Streams {
     VideoAndAudio,
     Audio,
 }
 
 /// Stops with this.
-pub struct RtspServer {
+pub(crate) struct RtspServer {
     url: String,
     main_loop: glib::MainLoop,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -27,7 +30,7 @@ const AUDIO: &str = "audiotestsrc is-live=true wave=ticks ! opusenc ! rtpopuspay
 
 impl RtspServer {
     /// Starts the camera on a free port of 127.0.0.1, or on `port`.
-    pub fn start(streams: Streams, port: u16) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn start(streams: Streams, port: u16) -> Result<Self, Box<dyn std::error::Error>> {
         let context = glib::MainContext::new();
         let main_loop = glib::MainLoop::new(Some(&context), false);
         let server = gst_rtsp_server::RTSPServer::new();
@@ -44,7 +47,7 @@ impl RtspServer {
         let mounts = server.mount_points().ok_or("no mount points")?;
         mounts.add_factory("/camera", factory);
 
-        let source = server.create_source(gst::gio::Cancellable::NONE)?;
+        let source = server.create_source(gst_rtsp_server::gio::Cancellable::NONE)?;
         source.attach(Some(&context));
         let url = format!("rtsp://127.0.0.1:{}/camera", server.bound_port());
         let running = main_loop.clone();
@@ -63,7 +66,7 @@ impl RtspServer {
         })
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 }

@@ -23,7 +23,7 @@ use log::Log;
 use report::Desk;
 pub(crate) use report::{DropNotice, Notice, ReportConfig};
 pub use snapshot::State;
-pub(crate) use snapshot::{Rate, Snapshot};
+pub(crate) use snapshot::{Rate, Snapshot, Totals};
 use taker::{Cx, Mode, Next, Taker};
 
 use crate::ledger::Drops;
@@ -353,9 +353,13 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             if later.mode_changed {
                 core.settle();
             }
+            let request_keyframe = later.want_key && core.may_request_keyframe(now);
+            if request_keyframe {
+                core.each(now, later, |taker, _| taker.note_keyframe_request(false));
+            }
             Published {
                 answer: core.answer,
-                request_keyframe: later.want_key && core.may_request_keyframe(now),
+                request_keyframe,
             }
         })
     }
@@ -386,9 +390,15 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.publish_event(event, now);
     }
 
-    /// True once per interval: a keyframe may be asked for.
-    pub(crate) fn may_request_keyframe(&self, now: u64) -> bool {
-        self.lock().may_request_keyframe(now)
+    /// The consumer asks for a keyframe; true if that may go upstream now.
+    pub(crate) fn may_request_keyframe(&self, id: TakerId, now: u64) -> bool {
+        self.locked(|core, later| {
+            let may = core.may_request_keyframe(now);
+            if may {
+                core.with(id, now, later, |taker, _| taker.note_keyframe_request(true));
+            }
+            may
+        })
     }
 
     /// Forgets the frames kept for late joiners.
@@ -481,8 +491,14 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         })
     }
 
-    /// The next thing for the consumer; `waker` is woken when there is something after a `Wait`.
-    pub(crate) fn take(&self, id: TakerId, run: u32, now: u64, waker: &Waker) -> Taken<F, E> {
+    /// The next thing for the consumer; a `run` serves that activation only. `waker` is woken when there is something after a `Wait`.
+    pub(crate) fn take(
+        &self,
+        id: TakerId,
+        run: Option<u32>,
+        now: u64,
+        waker: &Waker,
+    ) -> Taken<F, E> {
         self.locked(|core, later| {
             let base = core.log.base();
             let Some((next, held_base)) = core.with(id, now, later, |taker, cx| {

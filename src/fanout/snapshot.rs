@@ -12,6 +12,8 @@ use crate::reason::DropReason;
 /// How a consumer does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstDroneTeeState")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum State {
     /// It is served.
@@ -73,6 +75,8 @@ pub(crate) struct Snapshot {
     /// What the consumer last answered.
     pub(crate) flow: i32,
     pub(crate) events_dropped: u64,
+    /// Asked of upstream for this consumer.
+    pub(crate) requested_keyframes: u64,
 }
 
 /// The whole stream at one moment.

@@ -94,6 +94,7 @@ pub(super) struct Taker<E> {
     ticket: Ticket,
     flow: i32,
     events_dropped: u64,
+    requested_keyframes: u64,
 }
 
 impl<E: Event> Taker<E> {
@@ -124,6 +125,7 @@ impl<E: Event> Taker<E> {
             ticket: Ticket::default(),
             flow: 0,
             events_dropped: 0,
+            requested_keyframes: 0,
         };
         taker.set_limits(limits);
         taker
@@ -157,8 +159,10 @@ impl<E: Event> Taker<E> {
         let fresh = Self::new(self.label.clone(), self.limits, 0, 0);
         // A thread that still serves the old life must not touch the new one.
         let ticket = self.ticket.next_run();
+        let waiting = self.waiting.take();
         *self = fresh;
         self.ticket = ticket;
+        self.waiting = waiting;
     }
 
     // ---- frames in -------------------------------------------------------------------------
@@ -299,9 +303,14 @@ impl<E: Event> Taker<E> {
     // ---- frames out ------------------------------------------------------------------------
 
     /// What comes next; a frame is then in flight until [`finish`](Self::finish).
-    pub(super) fn next<F>(&mut self, cx: &mut Cx<'_, F, E>, run: u32) -> Next<E> {
-        if !self.active || run != self.ticket.run {
+    pub(super) fn next<F>(&mut self, cx: &mut Cx<'_, F, E>, run: Option<u32>) -> Next<E> {
+        if run.is_some_and(|run| run != self.ticket.run) {
             return Next::Closed;
+        }
+        if !self.active {
+            // Whoever came before the start may wait for it.
+            let starts = self.mode == Mode::Idle && run.is_none();
+            return if starts { Next::Nothing } else { Next::Closed };
         }
         if std::mem::take(&mut self.evicted_untold) {
             return Next::Evicted;
@@ -389,6 +398,12 @@ impl<E: Event> Taker<E> {
         cx.later.report = true;
     }
 
+    /// A keyframe is asked for, on this consumer's behalf too if it waits for one.
+    pub(super) fn note_keyframe_request(&mut self, own: bool) {
+        let waits = self.needs_key && self.mode == Mode::Serving;
+        self.requested_keyframes += u64::from(own || waits);
+    }
+
     /// Nothing is there: `waker` is woken when there is.
     pub(super) fn wait(&mut self, waker: &Waker) {
         match &mut self.waiting {
@@ -423,6 +438,7 @@ impl<E: Event> Taker<E> {
         self.begin_with(start);
         self.ticket = self.ticket.next_run();
         cx.later.report = true;
+        cx.later.wake.extend(self.waiting.take());
         self.ticket.run
     }
 
@@ -603,6 +619,7 @@ impl<E: Event> Taker<E> {
             in_flight_for: self.in_flight_for(now),
             flow: self.flow,
             events_dropped: self.events_dropped,
+            requested_keyframes: self.requested_keyframes,
         }
     }
 }

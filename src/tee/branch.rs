@@ -124,7 +124,7 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
     let waker = thread_waker();
     let mut peer_was_inactive = false;
     loop {
-        match tee.stream.take(id, run, now(), &waker) {
+        match tee.stream.take(id, Some(run), now(), &waker) {
             Taken::Wait => std::thread::park(),
             Taken::Closed => return,
             Taken::Event(Item::Event(event)) => {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glib::prelude::*;
 use gst::prelude::*;
@@ -11,7 +11,7 @@ use gst::subclass::prelude::*;
 
 use super::branch::STOP_PATIENCE;
 use super::messages::Reporter;
-use super::props::{self, Settings};
+use super::props::{self, PadSettings, Settings};
 use super::sink::Incoming;
 use super::{CAT, DroneTeePad, Stream, caps, now};
 use crate::fanout::ReportConfig;
@@ -122,7 +122,13 @@ impl DroneTee {
             .build()
     }
 
-    fn add_consumer(&self, templ: &gst::PadTemplate, name: Option<&str>) -> Option<DroneTeePad> {
+    /// A new src pad; with `receiver` settings one that no branch is behind.
+    pub(super) fn add_consumer(
+        &self,
+        templ: &gst::PadTemplate,
+        name: Option<&str>,
+        receiver: Option<PadSettings>,
+    ) -> Option<DroneTeePad> {
         let name = name.map_or_else(|| self.free_name(), str::to_owned);
         if !is_valid_name(&name) {
             gst::error!(
@@ -133,7 +139,7 @@ impl DroneTee {
             return None;
         }
         let pad = self.new_pad(templ, &name);
-        pad.imp().join(&self.obj());
+        pad.imp().join(&self.obj(), receiver);
         let running = self.obj().current_state() >= gst::State::Paused
             || self.obj().pending_state() >= gst::State::Paused;
         let added = if running {
@@ -201,13 +207,17 @@ impl DroneTee {
             }
         }
         self.tell();
+        // If the reporter is at it, it tells these too.
+        while !self.stream.is_told() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         let reporter = lock(&self.reporter).take();
         drop(reporter);
     }
 }
 
 /// `src_` and letters, digits, `_` and `-`.
-fn is_valid_name(name: &str) -> bool {
+pub(super) fn is_valid_name(name: &str) -> bool {
     name.strip_prefix("src_").is_some_and(|rest| {
         !rest.is_empty()
             && rest
@@ -359,7 +369,7 @@ impl ElementImpl for DroneTee {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        self.add_consumer(templ, name).map(Cast::upcast)
+        self.add_consumer(templ, name, None).map(Cast::upcast)
     }
 
     fn release_pad(&self, pad: &gst::Pad) {

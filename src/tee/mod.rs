@@ -11,6 +11,7 @@ mod latency;
 mod messages;
 mod pad;
 mod props;
+mod receiver;
 mod sink;
 mod stats;
 
@@ -20,7 +21,9 @@ use std::time::Instant;
 use glib::prelude::*;
 
 use crate::fanout::Fanout;
-use item::Item;
+pub(crate) use branch::thread_waker;
+pub(crate) use item::Item;
+pub(crate) use receiver::ReceiverPad;
 
 pub(crate) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The src pad: one consumer's settings and what can be read of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -33,7 +33,6 @@ pub struct DroneTeePad {
     pub(super) out_of_band: OutOfBand,
     timings: Mutex<Timings>,
     qos: Mutex<Qos>,
-    requested_keyframes: AtomicU64,
     offer: Mutex<Option<Offer>>,
     warned_of_latency: AtomicBool,
     /// The last accounts of a pad that was released.
@@ -45,7 +44,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DroneTeePad {
-    pub(super) fn join(&self, tee: &DroneTee) {
+    pub(super) fn join(&self, tee: &DroneTee, receiver: Option<PadSettings>) {
+        if let Some(settings) = receiver {
+            *lock(&self.settings) = settings;
+            self.receiver.store(true, Ordering::Release);
+        }
         let limits = self.settings().limits(tee.imp().settings().depth);
         let id = tee.imp().stream.join(self.label(), limits);
         // A pad is requested once.
@@ -127,7 +130,6 @@ impl DroneTeePad {
         *lock(&self.timings) = Timings::default();
         *lock(&self.qos) = Qos::default();
         *lock(&self.offer) = None;
-        self.requested_keyframes.store(0, Ordering::Relaxed);
         self.warned_of_latency.store(false, Ordering::Relaxed);
     }
 
@@ -151,14 +153,6 @@ impl DroneTeePad {
 
     pub(super) fn qos(&self) -> Qos {
         *lock(&self.qos)
-    }
-
-    pub(super) fn note_keyframe_request(&self) {
-        self.requested_keyframes.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn requested_keyframes(&self) -> u64 {
-        self.requested_keyframes.load(Ordering::Relaxed)
     }
 
     pub(super) fn remember_offer(&self, offer: Offer) {

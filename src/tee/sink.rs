@@ -152,10 +152,11 @@ impl imp::DroneTee {
                 }
             }
             gst::EventView::Latency(latency) => self.check_latency(pad, latency.latency()),
-            _ if gst_video::ForceKeyUnitEvent::is(&event)
-                && !self.stream.may_request_keyframe(now()) =>
-            {
-                return true;
+            _ if gst_video::ForceKeyUnitEvent::is(&event) => {
+                let id = pad.imp().id();
+                if !id.is_some_and(|id| self.stream.may_request_keyframe(id, now())) {
+                    return true;
+                }
             }
             _ => {}
         }

@@ -83,6 +83,7 @@ fn ledger_stats(snapshot: &Snapshot) -> gst::Structure {
         .field("current-level-time", snapshot.time)
         .field("in-flight-for", snapshot.in_flight_for)
         .field("events-dropped", snapshot.events_dropped)
+        .field("requested-keyframes", snapshot.requested_keyframes)
         .build();
     for reason in DropReason::ALL {
         stats.set(dropped_name(reason), ledger.dropped.get(reason));
@@ -103,7 +104,6 @@ impl imp::DroneTee {
         stats.set("qos-events", qos.events);
         stats.set("qos-proportion", qos.proportion);
         stats.set("qos-jitter", qos.jitter);
-        stats.set("requested-keyframes", pad.imp().requested_keyframes());
         stats
     }
 

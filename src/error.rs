@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What can go wrong in the Rust API.
+
+/// Why a call of the Rust API failed. Nothing is lost by a failed call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The element is not a `dronetee` of this crate; its factory's name.
+    ///
+    /// Also when the plugin was loaded from a file: the application has to call
+    /// [`plugin_register_static`](crate::plugin_register_static) before it builds the pipeline.
+    NotADroneTee(String),
+    /// The element is gone.
+    Gone,
+    /// A consumer of that name is there already.
+    NameTaken(String),
+    /// Not letters, digits, `_` and `-`, or empty.
+    InvalidName(String),
+    /// A limit is not possible; which, and why.
+    InvalidLimit(&'static str),
+    /// The frame has no caps, or none of raw video.
+    NotRawVideo,
+    /// There is no such plane.
+    NoSuchPlane(usize),
+    /// The pixels lie in several memories and cannot be had in one piece without a copy: ask for
+    /// the planes.
+    SeveralMemories,
+    /// The memory cannot be mapped for reading.
+    Map,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotADroneTee(name) => write!(
+                f,
+                "'{name}' is not a dronetee of this application: is it another element, or was \
+                 the plugin loaded before plugin_register_static()?"
+            ),
+            Self::Gone => f.write_str("the dronetee is gone"),
+            Self::NameTaken(name) => write!(f, "there is a consumer '{name}' already"),
+            Self::InvalidName(name) => write!(
+                f,
+                "'{name}' is no name for a consumer: letters, digits, '_' and '-' only"
+            ),
+            Self::InvalidLimit(what) => f.write_str(what),
+            Self::NotRawVideo => f.write_str("the frame is not raw video"),
+            Self::NoSuchPlane(plane) => write!(f, "the frame has no plane {plane}"),
+            Self::SeveralMemories => f.write_str("the pixels lie in several memories"),
+            Self::Map => f.write_str("the memory can not be mapped for reading"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why there is no frame now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvError {
+    /// None came (in time).
+    Empty,
+    /// The stream ended or stopped, or the consumer was evicted or released.
+    Closed,
+}
+
+impl std::fmt::Display for RecvError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "no frame is waiting",
+            Self::Closed => "the stream has ended",
+        })
+    }
+}
+
+impl std::error::Error for RecvError {}

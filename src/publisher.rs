@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The Rust side of a `dronetee` in a pipeline.
+
+use std::time::Duration;
+
+use glib::prelude::*;
+use gst::prelude::*;
+
+use crate::ledger::Ledger;
+use crate::tee::DroneTee;
+use crate::{Error, FrameReceiver, State};
+
+/// The three consumers that a drone has.
+pub mod consumers {
+    /// Finds things in the picture.
+    pub const DETECTION_CLIENT: &str = "detection_client";
+    /// Finds what moves.
+    pub const MOVEMENT_DETECTOR: &str = "movement_detector";
+    /// Reports to the ground.
+    pub const TELEMETRY: &str = "telemetry";
+}
+
+/// Gives frames of a `dronetee` to consumers in this process, without an appsink.
+///
+/// It does not keep the element alive, and may be cloned and used from any thread.
+#[derive(Debug, Clone)]
+pub struct FramePublisher {
+    tee: glib::WeakRef<DroneTee>,
+}
+
+impl FramePublisher {
+    /// The publisher of a `dronetee`, for example one found by name in a parsed pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADroneTee`] for any other element.
+    pub fn new(element: &gst::Element) -> Result<Self, Error> {
+        match element.downcast_ref::<DroneTee>() {
+            Some(tee) => Ok(Self {
+                tee: tee.downgrade(),
+            }),
+            None => Err(Error::NotADroneTee(element.name().into())),
+        }
+    }
+
+    fn tee(&self) -> Result<DroneTee, Error> {
+        self.tee.upgrade().ok_or(Error::Gone)
+    }
+
+    /// A new consumer with the element's limits; its pad is `src_<name>`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::Gone`].
+    pub fn subscribe(&self, name: &str) -> Result<FrameReceiver, Error> {
+        self.consumer(name).subscribe()
+    }
+
+    /// A new consumer with limits of its own.
+    pub fn consumer(&self, name: &str) -> ConsumerBuilder {
+        ConsumerBuilder {
+            publisher: self.clone(),
+            name: name.to_owned(),
+            depth: 0,
+            max_age: Duration::ZERO,
+            max_lag: 0,
+        }
+    }
+
+    /// Frames that arrived at the element since READY→PAUSED; 0 when it is gone.
+    pub fn published(&self) -> u64 {
+        self.tee().map_or(0, |tee| tee.totals().published)
+    }
+
+    /// How the stream and all its consumers do, in one snapshot; empty when the element is gone.
+    pub fn health(&self) -> Health {
+        self.tee()
+            .map_or_else(|_| Health::default(), |tee| tee.health())
+    }
+}
+
+/// Limits for a new consumer, see [`FramePublisher::consumer`].
+#[must_use = "nothing happens before subscribe()"]
+#[derive(Debug, Clone)]
+pub struct ConsumerBuilder {
+    publisher: FramePublisher,
+    name: String,
+    depth: u32,
+    max_age: Duration,
+    max_lag: u64,
+}
+
+impl ConsumerBuilder {
+    /// Frames that may wait, 1 to 4096; 0 (the default) for the element's `depth`.
+    pub fn depth(self, depth: u32) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// Drop frames that waited longer; zero (the default) for never.
+    pub fn max_age(self, max_age: Duration) -> Self {
+        Self { max_age, ..self }
+    }
+
+    /// Evict the consumer once it lost more frames than this by slowness; 0 (the default) for
+    /// never.
+    pub fn max_lag(self, max_lag: u64) -> Self {
+        Self { max_lag, ..self }
+    }
+
+    /// Joins the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::InvalidLimit`], [`Error::Gone`].
+    pub fn subscribe(self) -> Result<FrameReceiver, Error> {
+        let tee = self.publisher.tee()?;
+        let max_age = u64::try_from(self.max_age.as_nanos())
+            .map_err(|_| Error::InvalidLimit("max-age is beyond 584 years"))?;
+        let pad = tee.add_receiver(&self.name, self.depth, max_age, self.max_lag)?;
+        Ok(FrameReceiver::new(pad))
+    }
+}
+
+/// How a stream does.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Health {
+    /// Frames that arrived since READY→PAUSED.
+    pub published: u64,
+    /// Bytes that arrived since READY→PAUSED.
+    pub bytes: u64,
+    /// Frames dropped over all consumers, released ones included.
+    pub dropped: u64,
+    /// Frames a second over the last second.
+    pub frame_rate: f64,
+    /// Bits a second over the last second.
+    pub bitrate: u64,
+    /// Time since the last frame arrived.
+    pub last_frame_age: Option<Duration>,
+    /// The consumers that are there.
+    pub consumers: Vec<ConsumerHealth>,
+}
+
+/// How a consumer does.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ConsumerHealth {
+    /// The name that its tags begin with.
+    pub consumer: String,
+    /// How it does.
+    pub state: State,
+    /// What became of its frames.
+    pub ledger: Ledger,
+    /// How long frames waited in the queue, 99th percentile since start.
+    pub wait_p99: Duration,
+    /// How long the frame in flight has been so.
+    pub in_flight_for: Duration,
+}
+
+impl ConsumerHealth {
+    /// False while stalled, failed or evicted.
+    pub fn is_healthy(&self) -> bool {
+        self.state.is_healthy()
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A consumer in this process: it takes from the same queue as a src pad's thread would.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::RecvError;
+use crate::fanout::{Outcome, Taken, Ticket};
+use crate::frame::{Format, Frame};
+use crate::tee::{Item, ReceiverPad, now, thread_waker};
+
+thread_local! {
+    static WAKER: Waker = thread_waker();
+}
+
+/// Gets the frames of one consumer.
+///
+/// A frame counts as in flight until the next call, or until the receiver is dropped: a consumer
+/// that does not come back shows as `stalled`. Dropping the receiver releases its pad. It may be
+/// used from any thread, by one at a time.
+#[must_use = "dropping it releases the consumer"]
+#[derive(Debug)]
+pub struct FrameReceiver {
+    pad: ReceiverPad,
+    in_flight: Option<InFlight>,
+    format: Option<Arc<Format>>,
+    /// EOS, or evicted: closed until the stream begins anew.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: Ticket,
+    waited: u64,
+    since: u64,
+}
+
+impl FrameReceiver {
+    pub(crate) fn new(pad: ReceiverPad) -> Self {
+        Self {
+            pad,
+            in_flight: None,
+            format: None,
+            ended: false,
+        }
+    }
+
+    /// The consumer's name.
+    pub fn consumer(&self) -> String {
+        self.pad.consumer()
+    }
+
+    /// Waits for the next frame; `None` when the stream ended or stopped, the consumer was evicted
+    /// or its pad released. Waits for the stream to start if it has not.
+    pub fn recv(&mut self) -> Option<Frame> {
+        self.recv_until(None).ok()
+    }
+
+    /// Waits for the next frame no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`] when none came in time, [`RecvError::Closed`] at the end.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Frame, RecvError> {
+        // A time that cannot be reached is as good as none.
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The next frame if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] at the end.
+    pub fn try_recv(&mut self) -> Result<Frame, RecvError> {
+        match self.poll_frame(Waker::noop()) {
+            Poll::Ready(frame) => frame.ok_or(RecvError::Closed),
+            Poll::Pending => Err(RecvError::Empty),
+        }
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Frame, RecvError> {
+        let waker = WAKER.with(Waker::clone);
+        loop {
+            if let Poll::Ready(frame) = self.poll_frame(&waker) {
+                return frame.ok_or(RecvError::Closed);
+            }
+            let Some(deadline) = deadline else {
+                std::thread::park();
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(RecvError::Empty);
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    fn poll_frame(&mut self, waker: &Waker) -> Poll<Option<Frame>> {
+        self.give_back();
+        loop {
+            match self.pad.take(waker) {
+                Taken::Frame(taken) => {
+                    self.in_flight = Some(InFlight {
+                        ticket: taken.ticket,
+                        waited: taken.waited,
+                        since: now(),
+                    });
+                    return Poll::Ready(Some(Frame {
+                        buffer: taken.frame,
+                        format: self.format.clone(),
+                        seq: taken.sequence,
+                        lost_before: taken.lost_before,
+                    }));
+                }
+                Taken::Event(Item::Event(event)) => self.note(&event),
+                // Only branches are asked.
+                Taken::Event(Item::Query(_)) => {}
+                Taken::Evicted => self.ended = true,
+                Taken::Wait if !self.ended => return Poll::Pending,
+                Taken::Wait | Taken::Closed => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn note(&mut self, event: &gst::Event) {
+        match event.view() {
+            gst::EventView::Caps(caps) => {
+                let caps = caps.caps_owned();
+                let info = gst_video::VideoInfo::from_caps(&caps).ok();
+                self.format = Some(Arc::new(Format { caps, info }));
+            }
+            gst::EventView::Eos(_) => {
+                self.ended = true;
+                self.pad.summarize();
+            }
+            gst::EventView::StreamStart(_)
+            | gst::EventView::Segment(_)
+            | gst::EventView::FlushStop(_) => self.ended = false,
+            _ => {}
+        }
+    }
+
+    /// The frame that was handed out last is done with.
+    fn give_back(&mut self) {
+        if let Some(frame) = self.in_flight.take() {
+            self.pad
+                .record(frame.waited, now().saturating_sub(frame.since));
+            self.pad.finish(frame.ticket, Outcome::Delivered);
+        }
+    }
+}
+
+impl futures_core::Stream for FrameReceiver {
+    type Item = Frame;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        self.get_mut().poll_frame(cx.waker())
+    }
+}
+
+impl Drop for FrameReceiver {
+    fn drop(&mut self) {
+        self.give_back();
+        self.pad.release();
+    }
+}

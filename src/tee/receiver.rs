@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The pad of a consumer in this process: like any other, but no branch's thread takes from it.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::{DroneTee, DroneTeePad, Item, now};
+use crate::fanout::{Outcome, Taken, Ticket, Totals};
+use crate::{ConsumerHealth, Error, Health};
+
+/// Takes from the queue of a pad that has no branch.
+#[derive(Debug)]
+pub(crate) struct ReceiverPad {
+    tee: DroneTee,
+    pad: DroneTeePad,
+}
+
+impl ReceiverPad {
+    pub(crate) fn take(&self, waker: &Waker) -> Taken<gst::Buffer, Item> {
+        let Some(id) = self.pad.imp().id() else {
+            return Taken::Closed;
+        };
+        self.tee.imp().stream.take(id, None, now(), waker)
+    }
+
+    pub(crate) fn finish(&self, ticket: Ticket, outcome: Outcome) {
+        if let Some(id) = self.pad.imp().id() {
+            self.tee.imp().stream.finish(id, ticket, outcome, 0, now());
+        }
+    }
+
+    pub(crate) fn record(&self, waited: u64, service: u64) {
+        self.pad.imp().record(waited, service);
+    }
+
+    pub(crate) fn summarize(&self) {
+        self.tee.imp().summarize(&self.pad);
+    }
+
+    pub(crate) fn consumer(&self) -> String {
+        self.pad.imp().consumer()
+    }
+
+    pub(crate) fn release(&self) {
+        // Somebody else may have released it.
+        if self.pad.parent().is_some() {
+            self.tee.release_request_pad(&self.pad);
+        }
+    }
+}
+
+impl DroneTee {
+    pub(crate) fn add_receiver(
+        &self,
+        name: &str,
+        depth: u32,
+        max_age: u64,
+        max_lag: u64,
+    ) -> Result<ReceiverPad, Error> {
+        if depth > super::props::MAX_DEPTH {
+            return Err(Error::InvalidLimit("depth is beyond 4096"));
+        }
+        let pad_name = format!("src_{name}");
+        if !super::imp::is_valid_name(&pad_name) {
+            return Err(Error::InvalidName(name.to_owned()));
+        }
+        let taken = || Error::NameTaken(name.to_owned());
+        if self.static_pad(&pad_name).is_some() {
+            return Err(taken());
+        }
+        let templ = self.pad_template("src_%s").ok_or(Error::Gone)?;
+        let settings = super::props::PadSettings {
+            depth,
+            max_age,
+            max_lag,
+            ..Default::default()
+        };
+        let pad = self
+            .imp()
+            .add_consumer(&templ, Some(&pad_name), Some(settings));
+        Ok(ReceiverPad {
+            tee: self.clone(),
+            pad: pad.ok_or_else(taken)?,
+        })
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.imp().stream.totals(now())
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let pads = self.consumers();
+        let (totals, snapshots) = self.imp().stream.snapshot(now());
+        let consumers = snapshots.into_iter().map(|snapshot| {
+            let mut wait_p99 = 0;
+            if let Some(pad) = pads.iter().find(|pad| pad.imp().id() == Some(snapshot.id)) {
+                pad.imp()
+                    .with_timings(|timings| wait_p99 = timings.wait_p99());
+            }
+            ConsumerHealth {
+                consumer: snapshot.label.consumer.clone(),
+                state: snapshot.state,
+                ledger: snapshot.ledger,
+                wait_p99: Duration::from_nanos(wait_p99),
+                in_flight_for: Duration::from_nanos(snapshot.in_flight_for),
+            }
+        });
+        Health {
+            published: totals.published,
+            bytes: totals.bytes,
+            dropped: totals.dropped,
+            frame_rate: totals.frame_rate,
+            bitrate: totals.bitrate,
+            last_frame_age: totals.last_frame_age.map(Duration::from_nanos),
+            consumers: consumers.collect(),
+        }
+    }
+}

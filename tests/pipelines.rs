@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The launch lines in `pipelines/`, run by the real gst-launch-1.0, and gst-inspect-1.0.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../examples/common/rtsp_server.rs"]
+mod rtsp_server;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rtsp_server::{RtspServer, Streams};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The directory that cargo put the plugin into.
+fn plugin_dir() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().to_owned()
+}
+
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("GST_PLUGIN_PATH", plugin_dir()).env(
+        "GST_REGISTRY",
+        plugin_dir().join(format!("test-registry-{name}.bin")),
+    );
+    command
+}
+
+fn launch_line(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("pipelines")
+        .join(file);
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn launch(line: &str) -> Child {
+    tool("gst-launch-1.0")
+        .args(["-e", "-m"])
+        .args(line.split_whitespace())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Reads until `wanted` lines were seen, then ends the run as Ctrl-C would; all that was printed.
+fn run(mut child: Child, mut wanted: impl FnMut(&str) -> bool) -> (bool, Vec<String>) {
+    let pid = child.id().to_string();
+    let (lines, printed) = std::sync::mpsc::channel();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).for_each(|line| {
+            let _ = lines.send(line);
+        });
+    });
+    let deadline = Instant::now() + DEADLINE;
+    let mut seen = Vec::new();
+    let mut interrupted = false;
+    while let Ok(line) = printed.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if !interrupted && wanted(&line) {
+            interrupted = true;
+            Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        }
+        seen.push(line);
+    }
+    if Instant::now() >= deadline {
+        child.kill().unwrap();
+    }
+    reader.join().unwrap();
+    (child.wait().unwrap().success(), seen)
+}
+
+fn summary<'a>(lines: &'a [String], consumer: &str) -> &'a str {
+    let name = format!("consumer=(string){consumer},");
+    lines
+        .iter()
+        .find(|line| line.contains("dronetee-summary") && line.contains(&name))
+        .unwrap_or_else(|| panic!("no summary of {consumer} in {lines:#?}"))
+}
+
+fn field(line: &str, name: &str) -> u64 {
+    let start = format!(" {name}=(guint64)");
+    let rest = line
+        .split(&start)
+        .nth(1)
+        .unwrap_or_else(|| panic!("no {name} in {line}"));
+    rest.split([',', ';']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn inspect_shows_the_element_and_its_pads() {
+    let output = tool("gst-inspect-1.0").arg("dronetee").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "src_%u",
+        "src_%s",
+        "Type: GstDroneTeePad",
+        "GstChildProxy",
+        "allow-not-linked",
+        "drop-messages-interval",
+        "gop-cache",
+        "num-src-pads",
+        "post-drop-messages",
+        "published",
+        "qos-messages",
+        "stall-timeout",
+        "stats",
+        "max-size-bytes",
+        "max-size-time",
+        "max-age",
+        "max-lag",
+        "in-flight",
+        "dropped-slow",
+        "dropped-stale",
+        "dropped-waiting-keyframe",
+        "dropped-not-linked",
+        "dropped-flushing",
+        "dropped-eos",
+        "dropped-error",
+        "dropped-evicted",
+        "current-level-buffers",
+        "is-healthy",
+        "last-flow",
+        "silent",
+    ] {
+        assert!(text.contains(name), "no {name} in:\n{text}");
+    }
+}
+
+#[test]
+fn takes_the_place_of_tee() {
+    let (ok, lines) = run(launch(&launch_line("tee-drop-in.launch")), |_| false);
+    assert!(ok, "{lines:#?}");
+    for consumer in ["src_0", "src_1"] {
+        assert_eq!(field(summary(&lines, consumer), "in"), 90);
+    }
+}
+
+#[test]
+fn only_the_slow_one_of_three_named_consumers_loses_frames() {
+    let (ok, lines) = run(launch(&launch_line("named-consumers.launch")), |_| false);
+    assert!(ok, "{lines:#?}");
+    let detection = summary(&lines, "detection_client");
+    assert!(field(detection, "dropped-slow") > 50, "{detection}");
+    let told: u64 = lines
+        .iter()
+        .filter(|line| line.contains("tag=(string)detection_client_slow"))
+        .map(|line| field(line, "count"))
+        .sum();
+    assert_eq!(told, field(detection, "dropped-slow"));
+    for consumer in ["movement_detector", "telemetry"] {
+        let summary = summary(&lines, consumer);
+        assert_eq!(field(summary, "in"), 90);
+        assert_eq!(
+            field(summary, "out") + field(summary, "dropped"),
+            90,
+            "{summary}"
+        );
+    }
+    assert_eq!(field(summary(&lines, "telemetry"), "out"), 90);
+}
+
+/// The line with the URL of a camera of the test's own.
+fn with_camera(line: &str, camera: &RtspServer) -> String {
+    let own = "rtsp://127.0.0.1:8554/camera";
+    assert!(line.contains(own));
+    line.replace(own, camera.url())
+}
+
+#[test]
+fn takes_the_video_of_an_rtsp_camera_with_sound() {
+    gst::init().unwrap();
+    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let line = with_camera(&launch_line("rtsp-in.launch"), &camera);
+    let (ok, lines) = run(launch(&line), |line| {
+        line.contains("tag=(string)detection_client_slow") && field(line, "total") > 40
+    });
+    assert!(ok, "{lines:#?}");
+    assert!(field(summary(&lines, "telemetry"), "out") > 40);
+    assert!(field(summary(&lines, "detection_client"), "dropped-slow") > 40);
+}
+
+#[test]
+fn records_and_relays_while_detection_lags() {
+    gst::init().unwrap();
+    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let file = plugin_dir().join("test-record.mkv");
+    let line = with_camera(&launch_line("rtsp-record.launch"), &camera)
+        .replace("record.mkv", file.to_str().unwrap());
+    let (ok, lines) = run(launch(&line), |line| {
+        line.contains("consumer=(string)detection_client") && field(line, "dropped") > 60
+    });
+    assert!(ok, "{lines:#?}");
+    let recorded = field(summary(&lines, "record"), "out");
+    assert_eq!(field(summary(&lines, "record"), "dropped-slow"), 0);
+
+    // The recording plays from start to end.
+    let check = format!(
+        "filesrc location={} ! matroskademux ! h264parse ! avdec_h264 ! fakesink name=end sync=false",
+        file.display()
+    );
+    let pipeline = gst::parse::launch(&check)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    use gst::prelude::*;
+    let decoded = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = decoded.clone();
+    let pad = pipeline.by_name("end").unwrap().static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let message = bus
+        .timed_pop_filtered(
+            gst::ClockTime::from_seconds(60),
+            &[gst::MessageType::Eos, gst::MessageType::Error],
+        )
+        .expect("the recording does not end");
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+    let decoded = decoded.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(
+        decoded + 2 >= recorded && decoded > 30,
+        "{decoded} of {recorded}"
+    );
+}
