@@ -139,6 +139,9 @@ fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) 
     while !stop.load(Ordering::Relaxed) {
         if let Some(message) = bus.timed_pop(gst::ClockTime::from_mseconds(50)) {
             match message.view() {
+                gst::MessageView::Error(error) if publisher.published() == 0 => {
+                    return Err(format!("no video came: {}", error.error()).into());
+                }
                 gst::MessageView::Error(error) => return Err(error.error().to_string().into()),
                 gst::MessageView::Eos(_) => break,
                 _ => {}

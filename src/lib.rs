@@ -6,6 +6,37 @@
 //! The crate is the GStreamer plugin `dronetee` with the element of the same name, see
 //! [`DroneTee`]. An application that links the crate registers it by
 //! [`plugin_register_static()`].
+//!
+//! [`FramePublisher`] gives the frames of such an element to consumers in the same process:
+//!
+//! ```
+//! use gst::prelude::*;
+//! use gstdronetee::{FramePublisher, consumers};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! gst::init()?;
+//! gstdronetee::plugin_register_static()?;
+//! let line = "videotestsrc num-buffers=30 ! video/x-raw,format=I420 ! dronetee name=t depth=30";
+//! let pipeline = gst::parse::launch(line)?.downcast::<gst::Pipeline>().map_err(|_| "no pipeline")?;
+//! let publisher = FramePublisher::new(&pipeline.by_name("t").ok_or("no dronetee")?)?;
+//! let mut frames = publisher.subscribe(consumers::DETECTION_CLIENT)?;
+//!
+//! pipeline.set_state(gst::State::Playing)?;
+//! let mut seen = 0;
+//! while let Some(frame) = frames.recv() {
+//!     let luma = frame.plane(0)?;
+//!     assert_eq!(luma.len(), 320 * 240);
+//!     assert_eq!(frame.seq(), seen);
+//!     seen += 1 + frame.lost_before();
+//! }
+//! assert_eq!(publisher.published(), 30);
+//! pipeline.set_state(gst::State::Null)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here panics; what can fail returns an [`Error`]. Times are [`std::time::Duration`]s,
+//! counts are frames.
 
 mod error;
 mod fanout;
