@@ -57,13 +57,10 @@ impl Branch {
         let signal = left.clone();
         let lock = gst::TaskLock::new();
         let task = gst::Task::builder(move |task| {
-            if let Some(pad) = weak.upgrade() {
-                let parent = pad.parent();
-                imp::DroneTee::catch_panic_pad_function(
-                    parent.as_ref(),
-                    || (),
-                    |tee| serve(tee, &pad, run),
-                );
+            if let Some(pad) = weak.upgrade()
+                && let Some(tee) = pad.imp().tee()
+            {
+                tee.imp().catch_panic(|| (), |tee| serve(tee, &pad, run));
             }
             // Failing to stop would mean that it is stopped.
             let _ = task.stop();
@@ -107,10 +104,10 @@ impl Branch {
 
 fn post_status(pad: &glib::WeakRef<DroneTeePad>, task: &gst::Task, type_: gst::StreamStatusType) {
     let Some(pad) = pad.upgrade() else { return };
-    let Some(element) = pad.parent_element() else {
+    let Some(element) = pad.imp().tee() else {
         return;
     };
-    let message = gst::message::StreamStatus::builder(type_, &element)
+    let message = gst::message::StreamStatus::builder(type_, element.upcast_ref())
         .status_object(task)
         .src(&pad)
         .build();
@@ -177,11 +174,7 @@ fn push(
     pad: &DroneTeePad,
     taken: TakenFrame<gst::Buffer>,
 ) -> Result<gst::FlowSuccess, gst::FlowError> {
-    let buffer = if taken.discont {
-        with_discont(taken.frame)
-    } else {
-        taken.frame
-    };
+    let buffer = flagged(taken.frame, taken.discont);
     gst::trace!(CAT, obj = pad, "Pushing {buffer:?}");
     let begin = now();
     let flow = pad.push(buffer);
@@ -212,9 +205,9 @@ fn outcome(flow: Result<gst::FlowSuccess, gst::FlowError>) -> Outcome {
     }
 }
 
-/// The same memory with DISCONT set; unflagged if that could not be had without a copy.
-fn with_discont(mut buffer: gst::Buffer) -> gst::Buffer {
-    if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+/// The same memory, with DISCONT set if that can be had without a copy.
+pub(super) fn flagged(mut buffer: gst::Buffer, discont: bool) -> gst::Buffer {
+    if !discont || buffer.flags().contains(gst::BufferFlags::DISCONT) {
         return buffer;
     }
     if let Some(own) = buffer.get_mut() {

@@ -109,10 +109,8 @@ impl DroneTee {
         gst::PadBuilder::<DroneTeePad>::from_template(templ)
             .name(name)
             .flags(gst::PadFlags::PROXY_CAPS)
-            .activatemode_function(|pad, parent, _mode, active| {
-                let fallback = || Err(gst::loggable_error!(CAT, "Panicked"));
-                Self::catch_panic_pad_function(parent, fallback, |_| pad.imp().activate(active))
-            })
+            // Without a parent yet when the element is running.
+            .activatemode_function(|pad, _parent, _mode, active| pad.imp().activate(active))
             .event_function(|pad, parent, event| {
                 Self::catch_panic_pad_function(parent, || false, |tee| tee.src_event(pad, event))
             })

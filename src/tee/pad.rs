@@ -59,7 +59,7 @@ impl DroneTeePad {
         self.membership.get().map(|(_, id)| *id)
     }
 
-    fn tee(&self) -> Option<DroneTee> {
+    pub(super) fn tee(&self) -> Option<DroneTee> {
         self.membership.get()?.0.upgrade()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::branch::flagged;
 use super::{DroneTee, DroneTeePad, Item, now};
 use crate::fanout::{Outcome, Taken, Ticket, Totals};
 use crate::{ConsumerHealth, Error, Health};
@@ -23,7 +24,13 @@ impl ReceiverPad {
         let Some(id) = self.pad.imp().id() else {
             return Taken::Closed;
         };
-        self.tee.imp().stream.take(id, None, now(), waker)
+        match self.tee.imp().stream.take(id, None, now(), waker) {
+            Taken::Frame(mut taken) => {
+                taken.frame = flagged(taken.frame, taken.discont);
+                Taken::Frame(taken)
+            }
+            other => other,
+        }
     }
 
     pub(crate) fn finish(&self, ticket: Ticket, outcome: Outcome) {
