@@ -318,7 +318,10 @@ impl<E: Event> Taker<E> {
         if self.limits.max_age != 0 {
             self.fit(cx);
         }
-        if let Some((_, event)) = self.early.pop_front_if(|(at, _)| *at <= self.cursor) {
+        let early = self.early.front();
+        if early.is_some_and(|(at, _)| *at <= self.cursor)
+            && let Some((_, event)) = self.early.pop_front()
+        {
             return Next::Event(event);
         }
         if self.early.is_empty()

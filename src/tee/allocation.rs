@@ -57,7 +57,7 @@ impl Ask {
     }
 
     /// Asks the branches of `pads` in the place where the stream is now.
-    fn ask(tee: &imp::DroneTee, query: gst::Query, pads: &[DroneTeePad]) -> Arc<Self> {
+    fn put(tee: &imp::DroneTee, query: gst::Query, pads: &[DroneTeePad]) -> Arc<Self> {
         let ask = Arc::new(Self {
             query,
             answers: Mutex::default(),
@@ -157,7 +157,7 @@ impl imp::DroneTee {
         let (receivers, branches): (Vec<_>, Vec<_>) =
             served.into_iter().partition(|pad| pad.imp().is_receiver());
         let asked = gst::query::Allocation::new(caps.as_ref(), need_pool);
-        let ask = Ask::ask(self, asked.into(), &branches);
+        let ask = Ask::put(self, asked.into(), &branches);
         let mut offers: Vec<_> = branches
             .iter()
             .map(|pad| {
@@ -206,7 +206,7 @@ impl imp::DroneTee {
             .into_iter()
             .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
             .collect();
-        let ask = Ask::ask(self, query.copy(), &pads);
+        let ask = Ask::put(self, query.copy(), &pads);
         let all = pads.iter().all(|pad| ask.answer_of(pad) == Some(true));
         all && self.stream.is_drained()
     }
@@ -219,7 +219,7 @@ impl imp::DroneTee {
             .into_iter()
             .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
             .collect();
-        let ask = Ask::ask(self, query.copy(), &pads);
+        let ask = Ask::put(self, query.copy(), &pads);
         let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((.., answer)) = answers.iter().find(|(_, answered, _)| *answered) else {
             return false;
@@ -252,7 +252,7 @@ fn fill(query: &mut gst::query::Allocation, caps: Option<&gst::Caps>, offers: &[
     }
     if let Some(params) = offers
         .iter()
-        .filter_map(|offer| offer.params.clone())
+        .filter_map(|offer| offer.params)
         .reduce(merge_params)
     {
         query.add_allocation_param(None::<&gst::Allocator>, params);
