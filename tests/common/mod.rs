@@ -2,6 +2,7 @@
 //! A `dronetee` between an upstream pad and consumers' pads that the test commands.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub(crate) struct Record {
     stuck: Mutex<bool>,
     unstuck: Condvar,
     flow: Mutex<Option<gst::FlowError>>,
+    /// Frames are not kept.
+    pub(crate) forgetful: AtomicBool,
     pub(crate) queries: Mutex<Vec<String>>,
 }
 
@@ -94,7 +97,18 @@ impl Consumer {
                 let name = query.type_().name().to_string();
                 queries.queries.lock().unwrap().push(name);
                 let own = answer.as_ref().and_then(|answer| answer(query));
-                own.unwrap_or_else(|| gst::Pad::query_default(pad, parent, query))
+                own.unwrap_or_else(|| match query.view_mut() {
+                    gst::QueryViewMut::Caps(caps) => {
+                        let all = gst::Caps::new_any();
+                        caps.set_result(&caps.filter_owned().unwrap_or(all));
+                        true
+                    }
+                    gst::QueryViewMut::AcceptCaps(accept) => {
+                        accept.set_result(true);
+                        true
+                    }
+                    _ => gst::Pad::query_default(pad, parent, query),
+                })
             })
             .build();
         sink.set_active(true).unwrap();
@@ -187,7 +201,9 @@ impl Consumer {
 
 impl Record {
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.got.lock().unwrap().push(Got::Frame(buffer));
+        if !self.forgetful.load(Ordering::Relaxed) {
+            self.got.lock().unwrap().push(Got::Frame(buffer.clone()));
+        }
         let stuck = self.stuck.lock().unwrap();
         drop(self.unstuck.wait_while(stuck, |stuck| *stuck).unwrap());
         self.flow

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MPL-2.0
+//! ALLOCATION, DRAIN, LATENCY, and the pool that upstream is told to have.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use common::{Answer, Consumer, Rig, caps, wait_for};
+use gst::prelude::*;
+
+/// Far more than is promised, far less than a branch takes.
+const BOUNDED: Duration = Duration::from_secs(1);
+
+fn offering(min: u32, align: usize, metas: &'static [&'static str]) -> Answer {
+    Box::new(move |query| match query.view_mut() {
+        gst::QueryViewMut::Allocation(allocation) => {
+            for meta in metas {
+                match *meta {
+                    "video" => allocation.add_allocation_meta::<gst_video::VideoMeta>(None),
+                    "crop" => allocation.add_allocation_meta::<gst_video::VideoCropMeta>(None),
+                    _ => unreachable!(),
+                }
+            }
+            let params = gst::AllocationParams::new(gst::MemoryFlags::empty(), align, 0, 0);
+            allocation.add_allocation_param(None::<&gst::Allocator>, params);
+            allocation.add_allocation_pool(None::<&gst::BufferPool>, 64, min, 0);
+            Some(true)
+        }
+        gst::QueryViewMut::Drain(_) => Some(true),
+        _ => None,
+    })
+}
+
+struct Answered {
+    min: u32,
+    size: u32,
+    align: usize,
+    metas: Vec<String>,
+    took: Duration,
+}
+
+fn ask(rig: &Rig, width: i32) -> Answered {
+    let mut query = gst::query::Allocation::new(Some(&caps(width)), true);
+    let begin = Instant::now();
+    assert!(rig.src.peer_query(&mut query));
+    let took = begin.elapsed();
+    let (_, size, min, _) = query.allocation_pools().next().unwrap();
+    Answered {
+        min,
+        size,
+        align: query
+            .allocation_params()
+            .next()
+            .map_or(0, |(_, params)| params.align()),
+        metas: query
+            .allocation_metas()
+            .map(|(api, _)| api.name().to_owned())
+            .collect(),
+        took,
+    }
+}
+
+#[test]
+fn allocation_joins_what_the_branches_offer() {
+    let rig = Rig::started();
+    let _a = rig.consumer_with("a", Some(offering(3, 15, &["video", "crop"])));
+    let _b = rig.consumer_with("b", Some(offering(0, 63, &["video"])));
+    _b.pad.set_property("depth", 7u32);
+    let answer = ask(&rig, 8);
+    assert_eq!(answer.metas, ["GstVideoMetaAPI"]);
+    assert_eq!((answer.align, answer.size), (63, 64));
+    // The deepest queue, the larger of one and its own for each branch, and one.
+    assert_eq!(answer.min, 7 + 3 + 1 + 1);
+
+    // A branch that offers nothing takes the metas away, and no more.
+    let silent: Answer = Box::new(|query| match query.view_mut() {
+        gst::QueryViewMut::Allocation(_) => Some(false),
+        _ => None,
+    });
+    let _c = rig.consumer_with("c", Some(silent));
+    let answer = ask(&rig, 8);
+    assert_eq!(
+        (answer.metas.len(), answer.align, answer.min),
+        (0, 63, 7 + 3 + 1 + 1 + 1)
+    );
+}
+
+#[test]
+fn a_stuck_branch_is_answered_for() {
+    let rig = Rig::started();
+    let stuck = rig.consumer_with("stuck", Some(offering(5, 31, &["video"])));
+    let idle = rig.consumer_with("idle", Some(offering(0, 15, &["video", "crop"])));
+    assert_eq!(ask(&rig, 8).min, 4 + 5 + 1 + 1);
+    stuck.stick();
+    rig.push(0).unwrap();
+    stuck.wait_in_flight();
+    idle.wait_idle();
+
+    // The same caps: what it said last.
+    let asked = |consumer: &Consumer| {
+        let queries = consumer.record.queries.lock().unwrap();
+        queries
+            .iter()
+            .filter(|query| *query == "allocation")
+            .count()
+    };
+    assert_eq!((asked(&stuck), asked(&idle)), (1, 1));
+    let answer = ask(&rig, 8);
+    assert_eq!((asked(&stuck), asked(&idle)), (1, 2));
+    assert!(answer.took < BOUNDED, "{:?}", answer.took);
+    assert_eq!(
+        (answer.min, answer.align, answer.metas.len()),
+        (4 + 5 + 1 + 1, 31, 1)
+    );
+
+    // Other caps: as if it offered nothing. The others get them at once.
+    assert!(rig.src.push_event(gst::event::Caps::new(&caps(16))));
+    let answer = ask(&rig, 16);
+    assert!(answer.took < BOUNDED, "{:?}", answer.took);
+    assert_eq!((answer.min, answer.metas.len()), (4 + 1 + 1 + 1, 0));
+    rig.push(1).unwrap();
+    wait_for("the idle one", || idle.offsets() == [0, 1]);
+    stuck.unstick();
+    stuck.wait_idle();
+    assert_eq!(stuck.story()[3..], ["0", "caps", "1"]);
+    wait_for("its late answer", || ask(&rig, 16).min == 4 + 5 + 1 + 1);
+}
+
+#[test]
+fn drained_is_who_holds_no_frame() {
+    let rig = Rig::started();
+    let stuck = rig.consumer_with("stuck", Some(offering(0, 0, &[])));
+    let _idle = rig.consumer_with("idle", Some(offering(0, 0, &[])));
+    let drain = || {
+        let mut query = gst::query::Drain::new();
+        let begin = Instant::now();
+        let drained = rig.src.peer_query(&mut query);
+        assert!(begin.elapsed() < BOUNDED);
+        drained
+    };
+    assert!(drain());
+    stuck.stick();
+    rig.push_all(0..2);
+    stuck.wait_in_flight();
+    assert!(!drain());
+    stuck.unstick();
+    stuck.wait_idle();
+    assert!(drain());
+}
+
+#[test]
+fn a_pool_as_big_as_told_never_runs_dry() {
+    let rig = Rig::started();
+    let consumers: Vec<_> = (0..5)
+        .map(|n| rig.consumer_with(&format!("c{n}"), Some(offering(0, 0, &[]))))
+        .collect();
+    consumers[2].pad.set_property("depth", 9u32);
+    let answer = ask(&rig, 8);
+    assert_eq!(answer.min, 9 + 5 + 1);
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(Some(&caps(8)), answer.size, answer.min, answer.min);
+    pool.set_config(config).unwrap();
+    pool.set_active(true).unwrap();
+    let params = gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);
+
+    // Each is stuck with another frame, and all queues are full.
+    let mut n = 0;
+    let mut publish = || {
+        let mut buffer = pool
+            .acquire_buffer(Some(&params))
+            .expect("the pool ran dry");
+        buffer.get_mut().unwrap().set_offset(n);
+        n += 1;
+        rig.src.push(buffer).unwrap();
+    };
+    for consumer in &consumers {
+        consumer.record.forgetful.store(true, Ordering::Relaxed);
+    }
+    for consumer in &consumers {
+        consumer.stick();
+        publish();
+        consumer.wait_in_flight();
+        for _ in 0..20 {
+            publish();
+        }
+    }
+    for _ in 0..200 {
+        publish();
+    }
+    for consumer in &consumers {
+        assert_eq!(consumer.count("in-flight"), 1);
+        consumer.unstick();
+    }
+    for consumer in &consumers {
+        consumer.wait_idle();
+    }
+    rig.tee.set_state(gst::State::Null).unwrap();
+    pool.set_active(false).unwrap();
+}
+
+#[test]
+fn latency_grows_by_what_the_queue_holds() {
+    common::init();
+    let line = "videotestsrc is-live=true ! video/x-raw,framerate=25/1 ! dronetee name=t depth=3 \
+        t.src_a ! fakesink sync=true name=end";
+    let pipeline = gst::parse::launch(line)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let end = pipeline.by_name("end").unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    wait_for("a first frame", || {
+        pipeline.by_name("t").unwrap().property::<u64>("published") > 0
+    });
+    let result = |pad: gst::Pad| {
+        let mut query = gst::query::Latency::new();
+        assert!(pad.peer_query(&mut query));
+        query.result()
+    };
+    let tee = pipeline.by_name("t").unwrap();
+    let (live, min, max) = result(tee.static_pad("sink").unwrap());
+    let more = max.map(|max| max + 3 * (gst::ClockTime::SECOND / 25));
+    assert_eq!(result(end.static_pad("sink").unwrap()), (live, min, more));
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_depth_too_short_for_the_latency_is_warned_of_once() {
+    common::init();
+    // The other branch adds 500 ms of latency; this one's sink syncs to it with four frames.
+    let line = "videotestsrc is-live=true ! video/x-raw,framerate=30/1 ! dronetee name=t \
+        t.src_short ! fakesink sync=true \
+        t.src_long ! queue ! identity name=slow ! fakesink sync=true";
+    let pipeline = gst::parse::launch(line)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let slow = pipeline.by_name("slow").unwrap().static_pad("src").unwrap();
+    slow.add_probe(
+        gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL,
+        |_, info| {
+            if let Some(query) = info.query_mut()
+                && let gst::QueryViewMut::Latency(latency) = query.view_mut()
+            {
+                let (live, min, max) = latency.result();
+                let more = gst::ClockTime::from_mseconds(500);
+                latency.set(live, min + more, max.map(|max| max + more));
+            }
+            gst::PadProbeReturn::Ok
+        },
+    );
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let warning = bus
+        .timed_pop_filtered(
+            gst::ClockTime::from_seconds(30),
+            &[gst::MessageType::Warning],
+        )
+        .expect("no warning");
+    let gst::MessageView::Warning(warning) = warning.view() else {
+        unreachable!()
+    };
+    let text = warning.error().to_string();
+    // 500 ms are 15 frames at 33.3 ms and a bit; one of them is in the sink.
+    assert!(
+        text.contains("'short'") && text.contains("depth=15"),
+        "{text}"
+    );
+    let again = bus.timed_pop_filtered(gst::ClockTime::ZERO, &[gst::MessageType::Warning]);
+    assert!(again.is_none(), "{again:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
