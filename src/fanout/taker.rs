@@ -473,6 +473,7 @@ impl<E: Event> Taker<E> {
         }
         // An answer to a frame from before does not end it again.
         self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
+        self.repeat_last_event(cx, &start);
         let Mode::Ended(reason) = self.mode else {
             return;
         };
@@ -485,6 +486,18 @@ impl<E: Event> Taker<E> {
         }
         cx.later.report = true;
         cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// Whoever was linked only now learns what it missed with the next event, which may be long in
+    /// coming: the last one is delivered once more.
+    fn repeat_last_event<F>(&mut self, cx: &mut Cx<'_, F, E>, start: &Start<E>) {
+        let nothing_waits = self.cursor == cx.log.end()
+            && self.next_event == cx.log.event_end()
+            && self.early.is_empty();
+        if nothing_waits && let Some(last) = start.sticky.last() {
+            self.early.push_back((self.cursor, last.clone()));
+            cx.later.wake.extend(self.waiting.take());
+        }
     }
 
     /// A flush: the frames that wait are void.
