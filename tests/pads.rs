@@ -133,15 +133,15 @@ fn pads_come_and_go_while_frames_flow() {
         random = random
             .wrapping_mul(6364136223846793005)
             .wrapping_add(1442695040888963407);
-        if there.len() < 2 || (random >> 33) % 2 == 0 && there.len() < 12 {
+        if there.len() < 2 || (random >> 33).is_multiple_of(2) && there.len() < 12 {
             let consumer = rig.consumer(&format!("c{n}"));
-            if (random >> 40) % 3 == 0 {
+            if (random >> 40).is_multiple_of(3) {
                 consumer.stick();
             }
             there.push(consumer);
         } else {
             let consumer = there.swap_remove((random >> 35) as usize % there.len());
-            if (random >> 41) % 2 == 0 {
+            if (random >> 41).is_multiple_of(2) {
                 consumer.pad.unlink(&consumer.sink).unwrap();
             }
             rig.tee.release_request_pad(&consumer.pad);
