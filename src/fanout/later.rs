@@ -5,12 +5,18 @@ use std::task::Waker;
 
 use smallvec::SmallVec;
 
+use super::log::GopStart;
+
 /// Collected under the lock, done by [`run`](Self::run) after it.
 #[must_use]
 pub(super) struct Later<F, E> {
     pub(super) wake: SmallVec<[Waker; 8]>,
     pub(super) free: SmallVec<[F; 4]>,
     pub(super) free_events: SmallVec<[E; 4]>,
+    /// Wakers that nobody needs any more.
+    pub(super) free_wakers: SmallVec<[Waker; 1]>,
+    /// Where the frames kept for late joiners began.
+    pub(super) free_gops: SmallVec<[GopStart<E>; 1]>,
     /// Something is due for whoever reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -26,6 +32,8 @@ impl<F, E> Later<F, E> {
             wake: SmallVec::new(),
             free: SmallVec::new(),
             free_events: SmallVec::new(),
+            free_wakers: SmallVec::new(),
+            free_gops: SmallVec::new(),
             report: false,
             want_key: false,
             mode_changed: false,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Event, FrameInfo, later::Later};
+use super::{Event, FrameInfo, events::Backlog, later::Later};
 
 /// A frame in the log.
 pub(super) struct Entry<F> {
@@ -19,19 +19,34 @@ pub(super) struct Entry<F> {
 }
 
 /// Where the frames kept for late joiners begin.
-struct GopStart<E> {
+pub(super) struct GopStart<E> {
     position: u64,
-    /// Sequence number of the first event after `position`.
-    event: u64,
     /// The sticky events in force at `position`.
     sticky: Arc<Vec<E>>,
+    /// Those after it that were too many to stay in the log.
+    events: Backlog<E>,
+    /// Sequence number of the first event after these.
+    event: u64,
 }
 
 /// Where a consumer starts to read.
 pub(super) struct Start<E> {
     pub(super) position: u64,
+    /// Events that come first, with the position of the frame that they precede.
+    pub(super) events: Vec<(u64, E)>,
+    /// Sequence number of the first event after these.
     pub(super) event: u64,
-    pub(super) sticky: Arc<Vec<E>>,
+}
+
+impl<E: Event> Start<E> {
+    fn new(position: u64, sticky: &[E], event: u64) -> Self {
+        let events = sticky.iter().map(|event| (position, event.clone()));
+        Self {
+            position,
+            events: events.collect(),
+            event,
+        }
+    }
 }
 
 pub(super) struct Log<F, E> {
@@ -105,7 +120,13 @@ impl<F, E: Event> Log<F, E> {
 
     /// Appends a frame; true when this made the group of pictures too long for the cache.
     #[inline]
-    pub(super) fn append(&mut self, frame: F, info: FrameInfo, now: u64) -> bool {
+    pub(super) fn append(
+        &mut self,
+        frame: F,
+        info: FrameInfo,
+        now: u64,
+        later: &mut Later<F, E>,
+    ) -> bool {
         let position = self.end();
         let start = info.start.unwrap_or(self.end_time);
         self.end_time = info.end.unwrap_or(start);
@@ -120,40 +141,49 @@ impl<F, E: Event> Log<F, E> {
         if !info.delta {
             self.newest_key = Some(position);
         }
-        self.gop_capacity != 0 && self.keep_gop(position, info.delta)
+        self.gop_capacity != 0 && self.keep_gop(position, info.delta, later)
     }
 
-    fn keep_gop(&mut self, position: u64, delta: bool) -> bool {
+    fn keep_gop(&mut self, position: u64, delta: bool, later: &mut Later<F, E>) -> bool {
         if !delta {
-            self.gop = Some(GopStart {
+            let start = GopStart {
                 position,
-                event: self.event_end(),
                 sticky: self.sticky.clone(),
-            });
+                events: Backlog::new(),
+                event: self.event_end(),
+            };
+            later.free_gops.extend(self.gop.replace(start));
+            return false;
         }
-        let capacity = self.gop_capacity;
-        let too_long = |gop: &GopStart<E>| position + 1 - gop.position > capacity;
-        self.gop.take_if(|gop| too_long(gop)).is_some()
+        self.shorten_gop(later)
+    }
+
+    /// Gives the cache up if it holds too many frames; true if it did.
+    fn shorten_gop(&mut self, later: &mut Later<F, E>) -> bool {
+        let (end, capacity) = (self.end(), self.gop_capacity);
+        let gop = self.gop.take_if(|gop| end - gop.position > capacity);
+        let is_too_long = gop.is_some();
+        later.free_gops.extend(gop);
+        is_too_long
     }
 
     /// Frames kept for late joiners from now on; what is kept already goes if it is too long.
-    pub(super) fn set_gop_capacity(&mut self, capacity: u64) {
+    pub(super) fn set_gop_capacity(&mut self, capacity: u64, later: &mut Later<F, E>) {
         self.gop_capacity = capacity;
-        let end = self.end();
-        self.gop.take_if(|gop| end - gop.position > capacity);
+        self.shorten_gop(later);
     }
 
     pub(super) fn gop_capacity(&self) -> u64 {
         self.gop_capacity
     }
 
-    pub(super) fn forget_gop(&mut self) {
-        self.gop = None;
+    pub(super) fn forget_gop(&mut self, later: &mut Later<F, E>) {
+        later.free_gops.extend(self.gop.take());
     }
 
     pub(super) fn append_event(&mut self, event: E, later: &mut Later<F, E>) {
         if event.starts_format() {
-            self.gop = None;
+            self.forget_gop(later);
         }
         if event.is_sticky() {
             let sticky = Arc::make_mut(&mut self.sticky);
@@ -163,6 +193,17 @@ impl<F, E: Event> Log<F, E> {
             sticky.insert(at, event.clone());
         }
         self.events.push_back((self.end(), event));
+        let end = self.event_end();
+        if let Some(gop) = &mut self.gop
+            && gop.events.is_full((end - gop.event) as usize)
+        {
+            let first = (gop.event - self.event_base) as usize;
+            for (position, event) in self.events.iter().skip(first) {
+                gop.events.push(*position, event.clone());
+            }
+            gop.event = end;
+            gop.events.thin_out(gop.position, &mut later.free_events);
+        }
     }
 
     /// Forgets what a flush makes void for late joiners.
@@ -170,7 +211,7 @@ impl<F, E: Event> Log<F, E> {
         let sticky = Arc::make_mut(&mut self.sticky);
         let void = sticky.extract_if(.., |event| !event.survives_flush());
         later.free_events.extend(void);
-        self.gop = None;
+        self.forget_gop(later);
     }
 
     /// Back to an empty log at position zero; the settings stay.
@@ -188,21 +229,17 @@ impl<F, E: Event> Log<F, E> {
 
     /// Where a consumer that joins now starts.
     pub(super) fn start_live(&self) -> Start<E> {
-        Start {
-            position: self.end(),
-            event: self.event_end(),
-            sticky: self.sticky.clone(),
-        }
+        Start::new(self.end(), &self.sticky, self.event_end())
     }
 
     /// Where a consumer that joins now starts if it may have the cached frames first.
     pub(super) fn start_cached(&self) -> Start<E> {
         match &self.gop {
-            Some(gop) => Start {
-                position: gop.position,
-                event: gop.event,
-                sticky: gop.sticky.clone(),
-            },
+            Some(gop) => {
+                let mut start = Start::new(gop.position, &gop.sticky, gop.event);
+                start.events.extend(gop.events.iter().cloned());
+                start
+            }
             None => self.start_live(),
         }
     }

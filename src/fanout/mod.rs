@@ -178,6 +178,8 @@ struct Core<F, E> {
     rate: Rate,
     /// Drops of consumers that have left.
     released: Drops,
+    /// Frames in flight whose consumer has left, with its run.
+    left_in_flight: Vec<(TakerId, u32)>,
     key_requested: Option<u64>,
     keyframe_requests: u64,
     reporter: Option<Waker>,
@@ -201,6 +203,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let mut cx = Cx {
             log: &self.log,
             now,
+            flushing: self.flushing,
             desk: &mut self.desk,
             later,
         };
@@ -216,6 +219,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let mut cx = Cx {
             log: &self.log,
             now,
+            flushing: self.flushing,
             desk: &mut self.desk,
             later,
         };
@@ -270,6 +274,25 @@ impl<F: Clone, E: Event> Core<F, E> {
         self.answer = answer;
     }
 
+    fn append_event(&mut self, event: &E, now: u64, later: &mut Later<F, E>) {
+        self.log.append_event(event.clone(), later);
+        self.each(now, later, |taker, cx| taker.offer_event(cx, event));
+        self.trim(later);
+        self.settle();
+    }
+
+    /// The last frame of a consumer that has left came to its end.
+    fn finish_left(&mut self, id: TakerId, ticket: Ticket, outcome: Outcome) {
+        let left = self.left_in_flight.iter();
+        let Some(index) = left.clone().position(|left| *left == (id, ticket.run)) else {
+            return;
+        };
+        self.left_in_flight.swap_remove(index);
+        if let Outcome::Lost(reason) | Outcome::Ended(reason) = outcome {
+            self.released.add(reason, 1);
+        }
+    }
+
     fn may_request_keyframe(&mut self, now: u64) -> bool {
         let due = self
             .key_requested
@@ -302,6 +325,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                 flushing: false,
                 rate: Rate::default(),
                 released: Drops::default(),
+                left_in_flight: Vec::new(),
                 key_requested: None,
                 keyframe_requests: 0,
                 reporter: None,
@@ -333,24 +357,24 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     pub(crate) fn publish(&self, frame: F, info: FrameInfo, now: u64) -> Published {
         self.locked(|core, later| {
             core.rate.note(now, info.bytes);
-            if core.log.append(frame, info, now) {
+            if core.log.append(frame, info, now, later) {
                 let capacity = core.log.gop_capacity();
                 core.desk
                     .outbox
                     .push_back(Notice::GopTruncated { capacity });
                 later.report = true;
             }
+            if core.flushing {
+                core.log.forget_gop(later);
+            }
             let mut needed = core.log.end();
-            let flushing = core.flushing;
             core.each(now, later, |taker, cx| {
                 taker.offer(cx);
-                if flushing {
-                    taker.flush_frames(cx);
-                }
                 needed = needed.min(taker.needs_from());
             });
             core.log.release_before(needed, later);
             if later.mode_changed {
+                core.trim_events(later);
                 core.settle();
             }
             let request_keyframe = later.want_key && core.may_request_keyframe(now);
@@ -366,12 +390,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// Appends a serialized event.
     pub(crate) fn publish_event(&self, event: E, now: u64) {
-        self.locked(|core, later| {
-            core.log.append_event(event.clone(), later);
-            core.each(now, later, |taker, cx| taker.offer_event(cx, &event));
-            core.trim(later);
-            core.settle();
-        });
+        self.locked(|core, later| core.append_event(&event, now, later));
     }
 
     /// Drops all that waits; frames are dropped until [`flush_stop`](Self::flush_stop).
@@ -386,8 +405,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// Frames flow again, after `event` for those that are served.
     pub(crate) fn flush_stop(&self, event: E, now: u64) {
-        self.lock().flushing = false;
-        self.publish_event(event, now);
+        self.locked(|core, later| {
+            core.flushing = false;
+            core.append_event(&event, now, later);
+        });
     }
 
     /// The consumer asks for a keyframe; true if that may go upstream now.
@@ -404,7 +425,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     /// Forgets the frames kept for late joiners.
     pub(crate) fn forget_gop(&self) {
         self.locked(|core, later| {
-            core.log.forget_gop();
+            core.log.forget_gop(later);
             core.trim(later);
         });
     }
@@ -412,8 +433,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     /// A new life: an empty log, all counters at zero.
     pub(crate) fn reset(&self) {
         let old = self.locked(|core, later| {
-            core.each(0, later, |taker, _| taker.reset());
+            core.each(0, later, Taker::reset);
             core.flushing = false;
+            core.left_in_flight.clear();
             core.rate = Rate::default();
             core.released = Drops::default();
             core.key_requested = None;
@@ -459,6 +481,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                 };
                 taker.activate(cx, start)
             });
+            core.trim(later);
             core.settle();
             run
         })
@@ -483,6 +506,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             {
                 let ledger = old.taker.ledger(core.log.end());
                 core.released.add_all(&ledger.dropped);
+                if ledger.in_flight > 0 {
+                    core.left_in_flight.push((id, old.taker.ticket().run));
+                }
             }
             core.trim(later);
             core.settle();
@@ -515,7 +541,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                     Taken::Event(event)
                 }
                 Next::Nothing => {
-                    core.with(id, now, later, |taker, _| taker.wait(waker));
+                    core.with(id, now, later, |taker, cx| taker.wait(cx, waker));
                     Taken::Wait
                 }
                 Next::Frame(position) => core.hand_out(id, position, now, later),
@@ -543,15 +569,11 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             let known = core.with(id, now, later, |taker, cx| {
                 taker.finish(cx, ticket, outcome, flow);
             });
-            match outcome {
-                Outcome::Lost(reason) | Outcome::Ended(reason) if known.is_none() => {
-                    core.released.add(reason, 1);
-                }
-                Outcome::Delivered => {}
-                _ => {
-                    core.trim(later);
-                    core.settle();
-                }
+            if known.is_none() {
+                core.finish_left(id, ticket, outcome);
+            } else if outcome != Outcome::Delivered {
+                core.trim(later);
+                core.settle();
             }
         });
     }
@@ -585,7 +607,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     pub(crate) fn set_gop_capacity(&self, capacity: u64) {
         self.locked(|core, later| {
-            core.log.set_gop_capacity(capacity);
+            core.log.set_gop_capacity(capacity, later);
             core.trim(later);
         });
     }
@@ -603,7 +625,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let Some(entry) = self.log.entry(position) else {
             return Taken::Closed;
         };
-        let waited = now.saturating_sub(entry.arrived);
+        let arrived = entry.arrived;
         let needed = self.takers().map(Taker::needs_from).min();
         let frame = if position == self.log.base()
             && let Some(frame) = self.log.take_oldest(needed.unwrap_or(u64::MAX))
@@ -621,7 +643,7 @@ impl<F: Clone, E: Event> Core<F, E> {
                 sequence: position,
                 discont,
                 lost_before,
-                waited,
+                waited: now.saturating_sub(taker.since(arrived)),
                 ticket: taker.ticket(),
             }
         });

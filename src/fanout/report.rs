@@ -96,6 +96,8 @@ pub(super) struct Desk {
     pub(super) outbox: VecDeque<Notice>,
     /// Somebody empties the outbox: the order would be lost if two did.
     pub(super) telling: bool,
+    /// Whoever reports came while somebody else did.
+    pub(super) kept_waiting: bool,
 }
 
 impl Desk {
@@ -108,6 +110,7 @@ impl Desk {
             },
             outbox: VecDeque::new(),
             telling: false,
+            kept_waiting: false,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::later::Later;
 use super::taker::Taker;
 use super::{Core, Event, Fanout, Label, Notice, ReportConfig, TakerId};
 use crate::ledger::Ledger;
@@ -261,7 +262,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// The consumer's accounts, after its drops, are the next to be told.
     pub(crate) fn summarize(&self, id: TakerId, now: u64) {
-        self.lock().summarize(id, now);
+        self.locked(|core, later| {
+            core.summarize(id, now);
+            later.report = true;
+        });
     }
 
     /// Tells, with no lock held and in order, all that is due; nothing if somebody else does.
@@ -272,23 +276,25 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                 return;
             }
         }
-        let _done = Telling(self);
+        let telling = Telling(self);
         loop {
-            let notice = {
-                let mut core = self.lock();
+            let now = clock();
+            let notice = self.locked(|core, later| {
                 if core.desk.outbox.is_empty() {
-                    core.collect(clock());
+                    core.collect(now);
                 }
-                match core.desk.outbox.pop_front() {
-                    Some(notice) => notice,
-                    None => {
-                        core.desk.telling = false;
-                        return;
-                    }
+                let notice = core.desk.outbox.pop_front();
+                if notice.is_none() {
+                    core.stop_telling(later);
                 }
-            };
-            post(notice);
+                notice
+            });
+            match notice {
+                Some(notice) => post(notice),
+                None => break,
+            }
         }
+        std::mem::forget(telling);
     }
 
     /// True when all that was due is told.
@@ -299,39 +305,60 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
     pub(crate) fn next_report(&self, now: u64, waker: &Waker) -> Option<u64> {
+        let mut old = Some(waker.clone());
         let mut core = self.lock();
-        core.reporter = Some(waker.clone());
-        let end = core.log.end();
-        let stall_timeout = core.desk.config.stall_timeout;
+        std::mem::swap(&mut core.reporter, &mut old);
+        let due = core.next_report(now);
+        drop(core);
+        drop(old);
+        due
+    }
+}
+
+impl<F: Clone, E: Event> Core<F, E> {
+    /// Whoever tells is done; one who was kept from it meanwhile looks again.
+    fn stop_telling(&mut self, later: &mut Later<F, E>) {
+        self.desk.telling = false;
+        later.report |= std::mem::take(&mut self.desk.kept_waiting);
+    }
+
+    fn next_report(&mut self, now: u64) -> Option<u64> {
+        if self.desk.telling {
+            // Whoever tells goes on until nothing is due, and says when it is done.
+            self.desk.kept_waiting = true;
+            return None;
+        }
+        let end = self.log.end();
+        let stall_timeout = self.desk.config.stall_timeout;
+        let news = |taker: &Taker<E>| {
+            taker.state(now, stall_timeout) != taker.told.state
+                || taker.events_dropped() > 0 && !taker.told.events_dropped
+        };
+        if !self.desk.outbox.is_empty() || self.takers().any(news) {
+            return Some(0);
+        }
         let idle = (stall_timeout != 0).then(|| now + stall_timeout);
-        let due = core
+        let due = self
             .takers()
             .flat_map(|taker| {
                 let stall = taker
                     .in_flight_since()
                     .filter(|_| stall_timeout != 0 && taker.told.state == State::Ok)
                     .map(|since| since + stall_timeout + 1);
-                [core.desk.next_due(&taker.told, &taker.ledger(end)), stall]
+                [self.desk.next_due(&taker.told, &taker.ledger(end)), stall]
             })
             .flatten()
             .chain(idle)
             .min();
-        let due = if core.desk.outbox.is_empty() {
-            due
-        } else {
-            Some(now)
-        };
         due.map(|due| due.saturating_sub(now))
     }
 }
 
-/// Lets the next one tell, also if telling panicked.
+/// Lets the next one tell if telling panicked.
 struct Telling<'a, F: Clone, E: Event>(&'a Fanout<F, E>);
 
 impl<F: Clone, E: Event> Drop for Telling<'_, F, E> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.lock().desk.telling = false;
-        }
+        self.0.locked(Core::stop_telling);
     }
 }

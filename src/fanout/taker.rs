@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One consumer: a window on the log, its limits and its accounts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::events::{MAX_EVENTS, shed};
+use super::events::Backlog;
 use super::later::Later;
 use super::log::{Log, Start};
 use super::report::{Desk, Lost, Told};
@@ -37,6 +36,8 @@ pub(super) enum Next<E> {
 pub(super) struct Cx<'a, F, E> {
     pub(super) log: &'a Log<F, E>,
     pub(super) now: u64,
+    /// Frames are void.
+    pub(super) flushing: bool,
     pub(super) desk: &'a mut Desk,
     pub(super) later: &'a mut Later<F, E>,
 }
@@ -64,13 +65,15 @@ struct Flight {
 pub(super) struct Taker<E> {
     pub(super) mode: Mode,
     active: bool,
-    /// More than `depth` limits the window.
+    /// More than `depth` has to be looked at for each frame.
     more_limits: bool,
     needs_key: bool,
     discont: bool,
     evicted_untold: bool,
     limits: Limits,
     joined: u64,
+    /// When it was activated, ns: frames from the cache have not waited for it before.
+    active_since: u64,
     /// Position of the next frame: the queue is what lies between it and the log's end.
     cursor: u64,
     /// Frames before it came from the cache and are no sign of slowness.
@@ -89,8 +92,7 @@ pub(super) struct Taker<E> {
     /// Sequence number of the next event in the log.
     next_event: u64,
     /// Events to deliver before those of the log, with the position of the frame they precede.
-    early: VecDeque<(u64, E)>,
-    shed_at: usize,
+    early: Backlog<E>,
     ticket: Ticket,
     flow: i32,
     events_dropped: u64,
@@ -108,6 +110,7 @@ impl<E: Event> Taker<E> {
             evicted_untold: false,
             limits,
             joined: end,
+            active_since: 0,
             cursor: end,
             burst_end: end,
             out: 0,
@@ -120,8 +123,7 @@ impl<E: Event> Taker<E> {
             told: Told::default(),
             label,
             next_event: event_end,
-            early: VecDeque::new(),
-            shed_at: MAX_EVENTS,
+            early: Backlog::new(),
             ticket: Ticket::default(),
             flow: 0,
             events_dropped: 0,
@@ -133,7 +135,14 @@ impl<E: Event> Taker<E> {
 
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        self.more_limits = limits.bytes != 0 || limits.time != 0 || limits.max_age != 0;
+        let Limits {
+            bytes,
+            time,
+            max_age,
+            max_lag,
+            ..
+        } = limits;
+        self.more_limits = [bytes, time, max_age, max_lag] != [0; 4];
     }
 
     /// Position of the first frame it still needs.
@@ -155,14 +164,16 @@ impl<E: Event> Taker<E> {
     }
 
     /// Starts over with all counters at zero, at the beginning of an empty log.
-    pub(super) fn reset(&mut self) {
-        let fresh = Self::new(self.label.clone(), self.limits, 0, 0);
+    pub(super) fn reset<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.early.clear(&mut cx.later.free_events);
+        cx.later.wake.extend(self.waiting.take());
+        cx.later.report = true;
+        let mut fresh = Self::new(self.label.clone(), self.limits, 0, 0);
         // A thread that still serves the old life must not touch the new one.
-        let ticket = self.ticket.next_run();
-        let waiting = self.waiting.take();
+        fresh.ticket = self.ticket.next_run();
+        // That a bad state is over has to be told.
+        fresh.told.state = self.told.state;
         *self = fresh;
-        self.ticket = ticket;
-        self.waiting = waiting;
     }
 
     // ---- frames in -------------------------------------------------------------------------
@@ -172,6 +183,10 @@ impl<E: Event> Taker<E> {
     pub(super) fn offer<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         let end = cx.log.end();
         match self.mode {
+            Mode::Serving if cx.flushing => {
+                self.needs_key = true;
+                return self.lose(cx, 1, DropReason::Flushing);
+            }
             Mode::Serving => {}
             Mode::Idle => {
                 self.joined = end;
@@ -222,6 +237,7 @@ impl<E: Event> Taker<E> {
             self.end(cx, DropReason::Evicted);
             self.forget_events(cx);
             self.evicted_untold = true;
+            cx.later.wake.extend(self.waiting.take());
         }
     }
 
@@ -236,10 +252,14 @@ impl<E: Event> Taker<E> {
     #[inline]
     fn is_stale<F>(&self, cx: &Cx<'_, F, E>) -> bool {
         self.limits.max_age != 0
-            && cx
-                .log
-                .entry(self.cursor)
-                .is_some_and(|entry| cx.now.saturating_sub(entry.arrived) > self.limits.max_age)
+            && cx.log.entry(self.cursor).is_some_and(|entry| {
+                cx.now.saturating_sub(self.since(entry.arrived)) > self.limits.max_age
+            })
+    }
+
+    /// Since when a frame that was published at `arrived` has waited here.
+    pub(super) fn since(&self, arrived: u64) -> u64 {
+        arrived.max(self.active_since)
     }
 
     /// Gives up the `count` oldest waiting frames, and those that are useless without them.
@@ -250,9 +270,11 @@ impl<E: Event> Taker<E> {
             let key = (self.cursor..end).find(|position| !cx.is_delta(*position));
             let useless = key.unwrap_or(end) - self.cursor;
             self.lose(cx, useless, DropReason::WaitingKeyframe);
-            // Whoever is this late catches up best at the newest keyframe.
-            let newest = cx.log.newest_key().unwrap_or(0);
-            self.lose(cx, newest.saturating_sub(self.cursor), reason);
+            if reason == DropReason::Slow {
+                // Whoever is this late catches up best at the newest keyframe.
+                let newest = cx.log.newest_key().unwrap_or(0);
+                self.lose(cx, newest.saturating_sub(self.cursor), reason);
+            }
             cx.later.want_key |= key.is_none();
         }
         self.needs_key = self.cursor == end;
@@ -312,16 +334,13 @@ impl<E: Event> Taker<E> {
             let starts = self.mode == Mode::Idle && run.is_none();
             return if starts { Next::Nothing } else { Next::Closed };
         }
-        if std::mem::take(&mut self.evicted_untold) {
-            return Next::Evicted;
-        }
         if self.limits.max_age != 0 {
             self.fit(cx);
         }
-        let early = self.early.front();
-        if early.is_some_and(|(at, _)| *at <= self.cursor)
-            && let Some((_, event)) = self.early.pop_front()
-        {
+        if std::mem::take(&mut self.evicted_untold) {
+            return Next::Evicted;
+        }
+        if let Some(event) = self.early.next(self.cursor) {
             return Next::Event(event);
         }
         if self.early.is_empty()
@@ -336,10 +355,12 @@ impl<E: Event> Taker<E> {
         }
         let position = self.cursor;
         self.cursor += 1;
-        self.flight = Some(Flight {
+        let flight = Flight {
             since: cx.now,
             lost: cx.lost(position),
-        });
+        };
+        // Whoever takes the next one is done with the one before.
+        self.out += u64::from(self.flight.replace(flight).is_some());
         Next::Frame(position)
     }
 
@@ -408,10 +429,14 @@ impl<E: Event> Taker<E> {
     }
 
     /// Nothing is there: `waker` is woken when there is.
-    pub(super) fn wait(&mut self, waker: &Waker) {
-        match &mut self.waiting {
-            Some(waiting) => waiting.clone_from(waker),
-            waiting => *waiting = Some(waker.clone()),
+    pub(super) fn wait<F>(&mut self, cx: &mut Cx<'_, F, E>, waker: &Waker) {
+        if self
+            .waiting
+            .as_ref()
+            .is_none_or(|waiting| !waiting.will_wake(waker))
+        {
+            let old = self.waiting.replace(waker.clone());
+            cx.later.free_wakers.extend(old);
         }
     }
 
@@ -419,13 +444,22 @@ impl<E: Event> Taker<E> {
 
     /// Joins or comes back, reading from `start`; returns the run to serve it with.
     pub(super) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) -> u32 {
-        if self.mode == Mode::Idle {
-            self.joined = start.position;
-            self.cursor = start.position;
-            self.burst_end = cx.log.end();
+        if self.active {
+            self.deactivate(cx);
+        }
+        match self.mode {
+            Mode::Idle => {
+                self.joined = start.position;
+                self.cursor = start.position;
+                self.burst_end = cx.log.end();
+            }
+            Mode::Ended(DropReason::Evicted) => self.forgive(),
+            _ => {}
         }
         if let Some(flight) = self.flight.take() {
             // Its thread never came back; whatever it says later is not for this life.
+            self.discont = true;
+            self.lost += 1;
             self.count_drop(
                 cx.log.end(),
                 DropReason::Flushing,
@@ -437,6 +471,7 @@ impl<E: Event> Taker<E> {
         }
         self.mode = Mode::Serving;
         self.active = true;
+        self.active_since = cx.now;
         self.needs_key = self.cursor == cx.log.end();
         self.begin_with(start);
         self.ticket = self.ticket.next_run();
@@ -446,13 +481,15 @@ impl<E: Event> Taker<E> {
     }
 
     fn begin_with(&mut self, start: Start<E>) {
-        let at = self.cursor;
-        self.early = start
-            .sticky
-            .iter()
-            .map(|event| (at, event.clone()))
-            .collect();
+        for (position, event) in start.events {
+            self.early.push(position, event);
+        }
         self.next_event = start.event;
+    }
+
+    /// What was lost before an eviction was lifted is no reason for the next one.
+    fn forgive(&mut self) {
+        self.forgiven = self.dropped.get(DropReason::Slow);
     }
 
     /// Stops: what waits is dropped, whoever waits learns it.
@@ -460,7 +497,7 @@ impl<E: Event> Taker<E> {
         self.active = false;
         self.evicted_untold = false;
         self.forget_events(cx);
-        if self.mode != Mode::Idle {
+        if self.mode == Mode::Serving {
             self.end(cx, DropReason::Flushing);
         }
         cx.later.wake.extend(self.waiting.take());
@@ -473,51 +510,39 @@ impl<E: Event> Taker<E> {
         }
         // An answer to a frame from before does not end it again.
         self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
-        self.repeat_last_event(cx, &start);
-        let Mode::Ended(reason) = self.mode else {
-            return;
-        };
-        self.mode = Mode::Serving;
-        self.needs_key = true;
-        if reason == DropReason::Evicted {
+        if self.mode == Mode::Ended(DropReason::Evicted) {
             self.evicted_untold = false;
             self.begin_with(start);
-            self.forgiven = self.dropped.get(DropReason::Slow);
+            self.forgive();
+        } else {
+            self.repeat_last_event(cx, start);
         }
-        cx.later.report = true;
+        if self.mode != Mode::Serving {
+            self.mode = Mode::Serving;
+            self.needs_key = true;
+            cx.later.report = true;
+        }
         cx.later.wake.extend(self.waiting.take());
     }
 
     /// Whoever was linked only now learns what it missed with the next event, which may be long in
     /// coming: the last one is delivered once more.
-    fn repeat_last_event<F>(&mut self, cx: &mut Cx<'_, F, E>, start: &Start<E>) {
+    fn repeat_last_event<F>(&mut self, cx: &Cx<'_, F, E>, mut start: Start<E>) {
         let nothing_waits = self.cursor == cx.log.end()
             && self.next_event == cx.log.event_end()
             && self.early.is_empty();
-        if nothing_waits && let Some(last) = start.sticky.last() {
-            self.early.push_back((self.cursor, last.clone()));
-            cx.later.wake.extend(self.waiting.take());
-        }
-    }
-
-    /// A flush: the frames that wait are void.
-    pub(super) fn flush_frames<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        if self.mode == Mode::Serving {
-            self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
+        if nothing_waits && let Some((position, last)) = start.events.pop() {
+            self.early.push(position, last);
         }
     }
 
     /// A flush: what waits is void, but for the sticky events that survive it.
     pub(super) fn flush<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        self.flush_frames(cx);
+        if self.mode == Mode::Serving {
+            self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
+        }
         self.collect_events(cx);
-        let events = std::mem::take(&mut self.early);
-        let (kept, void): (VecDeque<_>, VecDeque<_>) = events
-            .into_iter()
-            .partition(|(_, event)| event.survives_flush());
-        self.early = kept;
-        let void = void.into_iter().map(|(_, event)| event);
-        cx.later.free_events.extend(void);
+        self.early.flush(&mut cx.later.free_events);
     }
 
     // ---- events ----------------------------------------------------------------------------
@@ -532,41 +557,31 @@ impl<E: Event> Taker<E> {
             }
             _ => {}
         }
-        let waiting = self.early.len() + (cx.log.event_end() - self.next_event) as usize;
-        if waiting > self.shed_at {
+        let in_log = cx.log.event_end() - self.next_event;
+        if self.early.is_full(in_log as usize) {
             self.shed_events(cx);
         }
         cx.later.wake.extend(self.waiting.take());
     }
 
     fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        let early = self.early.drain(..).map(|(_, event)| event);
-        cx.later.free_events.extend(early);
+        self.early.clear(&mut cx.later.free_events);
         self.next_event = cx.log.event_end();
     }
 
     /// Takes the events that wait in the log over into its own list.
     fn collect_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         while let Some((at, event)) = cx.log.event(self.next_event) {
-            self.early.push_back((*at, event.clone()));
+            self.early.push(*at, event.clone());
             self.next_event += 1;
-        }
-        for (at, _) in &mut self.early {
-            *at = (*at).max(self.cursor);
         }
     }
 
     /// Thins out the events that wait for a consumer that does not come back.
     fn shed_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         self.collect_events(cx);
-        let events = std::mem::take(&mut self.early).into();
-        let (kept, dropped) = shed(events, MAX_EVENTS);
-        // What can not be thinned out further is not looked through for each event.
-        self.shed_at = match kept.len() {
-            len if len > MAX_EVENTS => 2 * len,
-            _ => MAX_EVENTS,
-        };
-        self.early = kept.into();
+        let gone = &mut cx.later.free_events;
+        let dropped = self.early.thin_out(self.cursor, gone);
         self.events_dropped += dropped;
         cx.later.report |= dropped > 0;
     }
@@ -594,7 +609,7 @@ impl<E: Event> Taker<E> {
     /// How long the frame that this transition is about was or has been in flight, ns.
     pub(super) fn flight_of(&self, now: u64, state: State) -> u64 {
         match state {
-            State::Stalled => self.in_flight_for(now),
+            State::Stalled | State::Evicted => self.in_flight_for(now),
             _ => self.last_flight,
         }
     }

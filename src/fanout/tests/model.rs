@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the fan-out should do, said in the plainest way: a queue of its own for each consumer.
+
+use std::collections::VecDeque;
+
+use super::Kind;
+use crate::fanout::{FrameInfo, Limits};
+use crate::reason::DropReason;
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const MAX_EVENTS: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) sequence: u64,
+    pub(super) info: FrameInfo,
+    /// When it came into this queue.
+    pub(super) arrived: u64,
+    /// It came from the cache.
+    pub(super) cached: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Item {
+    Frame(Waiting),
+    Event(Kind, u64),
+}
+
+impl Item {
+    pub(super) fn frame(&self) -> Option<&Waiting> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Event(..) => None,
+        }
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Frame(_) => None,
+            Self::Event(kind, _) => Some(*kind),
+        }
+    }
+}
+
+pub(super) type Queue = VecDeque<Item>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Idle,
+    Serving,
+    Ended(DropReason),
+}
+
+/// A consumer.
+#[derive(Debug)]
+pub(super) struct Party {
+    pub(super) mode: Mode,
+    pub(super) active: bool,
+    pub(super) queue: Queue,
+    pub(super) limits: Limits,
+    pub(super) frames_in: u64,
+    pub(super) out: u64,
+    pub(super) drops: [u64; 8],
+    forgiven: u64,
+    needs_key: bool,
+    pub(super) lost: u64,
+    pub(super) discont: bool,
+    pub(super) eviction_untold: bool,
+    /// A frame in flight, and whether nothing readmitted the consumer since.
+    pub(super) flight: Option<bool>,
+    pub(super) flow: i32,
+    pub(super) events_dropped: u64,
+    pub(super) requested_keyframes: u64,
+}
+
+/// What a consumer gets.
+#[derive(Debug)]
+pub(super) enum Got {
+    Event(Kind, u64),
+    Frame(Waiting, bool, u64),
+    Evicted,
+    Wait,
+    Closed,
+}
+
+impl Party {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            mode: Mode::Idle,
+            active: false,
+            queue: Queue::new(),
+            limits,
+            frames_in: 0,
+            out: 0,
+            drops: [0; 8],
+            forgiven: 0,
+            needs_key: true,
+            lost: 0,
+            discont: false,
+            eviction_untold: false,
+            flight: None,
+            flow: 0,
+            events_dropped: 0,
+            requested_keyframes: 0,
+        }
+    }
+
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Waiting> {
+        self.queue.iter().filter_map(Item::frame)
+    }
+
+    pub(super) fn level(&self) -> usize {
+        self.frames().count()
+    }
+
+    fn lose(&mut self, count: u64, reason: DropReason) {
+        self.drops[reason.index()] += count;
+        self.lost += count;
+        self.discont |= count > 0;
+    }
+
+    fn drop_oldest(&mut self, count: usize, reason: DropReason) {
+        let mut left = count;
+        self.queue.retain(|item| {
+            let goes = left > 0 && item.frame().is_some();
+            left -= usize::from(goes);
+            !goes
+        });
+        self.lose((count - left) as u64, reason);
+    }
+
+    fn drop_all(&mut self, reason: DropReason) {
+        self.drop_oldest(usize::MAX, reason);
+    }
+
+    /// Drops what is of no use after a loss; true if a keyframe has to be asked for.
+    fn seek_key(&mut self, slow: bool) -> bool {
+        let delta = |party: &Self| party.frames().next().is_some_and(|frame| frame.info.delta);
+        let mut asks = false;
+        if delta(self) {
+            while delta(self) {
+                self.drop_oldest(1, DropReason::WaitingKeyframe);
+            }
+            asks = self.level() == 0;
+            let newest = self
+                .frames()
+                .collect::<Vec<_>>()
+                .iter()
+                .rposition(|frame| !frame.info.delta);
+            if slow {
+                self.drop_oldest(newest.unwrap_or(0), DropReason::Slow);
+            }
+        }
+        self.needs_key = self.level() == 0;
+        asks
+    }
+
+    /// Drops what the limits do not allow; true if a keyframe has to be asked for.
+    fn enforce(&mut self, now: u64, end_time: u64) -> bool {
+        let mut asks = false;
+        while self.level() > 0 {
+            let Some(oldest) = self.frames().next().copied() else {
+                break;
+            };
+            let cached = self.frames().filter(|frame| frame.cached).count();
+            let live = (self.level() - cached) as u64;
+            let bytes: u64 = self.frames().map(|frame| frame.info.bytes).sum();
+            let time = end_time.saturating_sub(oldest.info.start.unwrap_or(0));
+            let Limits { depth, max_age, .. } = self.limits;
+            let over = self.level() > 1
+                && cached == 0
+                && (self.limits.bytes != 0 && bytes > self.limits.bytes
+                    || self.limits.time != 0 && time > self.limits.time);
+            let (count, reason) = if max_age != 0 && now - oldest.arrived > max_age {
+                (1, DropReason::Stale)
+            } else if live > depth {
+                (cached + (live - depth) as usize, DropReason::Slow)
+            } else if over {
+                (1, DropReason::Slow)
+            } else {
+                break;
+            };
+            self.drop_oldest(count, reason);
+            asks |= self.seek_key(reason == DropReason::Slow);
+        }
+        let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
+        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
+            self.end(DropReason::Evicted);
+            self.queue.clear();
+            self.eviction_untold = true;
+        }
+        asks
+    }
+
+    fn end(&mut self, reason: DropReason) {
+        self.mode = Mode::Ended(reason);
+        self.drop_all(reason);
+    }
+
+    /// A frame is published; true if a keyframe has to be asked for.
+    fn offer(&mut self, frame: Waiting, flushing: bool, end_time: u64) -> bool {
+        if self.mode == Mode::Idle {
+            return false;
+        }
+        self.frames_in += 1;
+        if let Mode::Ended(reason) = self.mode {
+            self.lose(1, reason);
+        } else if flushing {
+            self.lose(1, DropReason::Flushing);
+            self.needs_key = true;
+        } else if self.needs_key && frame.info.delta {
+            self.lose(1, DropReason::WaitingKeyframe);
+            return true;
+        } else {
+            self.needs_key = false;
+            self.queue.push_back(Item::Frame(frame));
+            return self.enforce(frame.arrived, end_time);
+        }
+        false
+    }
+
+    fn offer_event(&mut self, kind: Kind, id: u64) {
+        if !self.active || self.mode == Mode::Ended(DropReason::Evicted) {
+            return;
+        }
+        if let Mode::Ended(reason) = self.mode
+            && kind.readmits(reason)
+        {
+            self.serve_again();
+        }
+        self.queue.push_back(Item::Event(kind, id));
+        self.events_dropped += shed(&mut self.queue);
+    }
+
+    fn serve_again(&mut self) {
+        self.mode = Mode::Serving;
+        self.needs_key = true;
+        self.flight = self.flight.map(|_| false);
+    }
+
+    pub(super) fn readmit(&mut self, sticky: &[(Kind, u64)]) {
+        if !self.active {
+            return;
+        }
+        self.flight = self.flight.map(|_| false);
+        if self.mode == Mode::Ended(DropReason::Evicted) {
+            self.eviction_untold = false;
+            self.forgiven = self.drops[DropReason::Slow.index()];
+            self.queue = events(sticky);
+        } else if self.queue.is_empty() {
+            // Sticky events reach a peer that was linked late with the next event.
+            self.queue.extend(events(sticky).pop_back());
+        }
+        if self.mode != Mode::Serving {
+            self.serve_again();
+        }
+    }
+
+    pub(super) fn take(&mut self, now: u64, end_time: u64) -> Got {
+        if !self.active {
+            return Got::Closed;
+        }
+        if self.limits.max_age != 0 && !self.eviction_untold {
+            self.enforce(now, end_time);
+        }
+        if std::mem::take(&mut self.eviction_untold) {
+            return Got::Evicted;
+        }
+        match self.queue.pop_front() {
+            None => Got::Wait,
+            Some(Item::Event(kind, id)) => Got::Event(kind, id),
+            Some(Item::Frame(frame)) => {
+                self.flight = Some(true);
+                let discont = std::mem::take(&mut self.discont);
+                Got::Frame(frame, discont, std::mem::take(&mut self.lost))
+            }
+        }
+    }
+
+    /// The frame in flight was dropped for `reason`, for which the branch `ends` too.
+    pub(super) fn drop_flight(&mut self, reason: DropReason, ends: bool, flow: i32) {
+        let Some(current) = self.flight.take() else {
+            return;
+        };
+        self.flow = flow;
+        self.lose(1, reason);
+        if self.mode == Mode::Serving {
+            if ends && current {
+                self.end(reason);
+            } else {
+                self.seek_key(false);
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self) {
+        if self.flight.take().is_some() {
+            self.flow = 0;
+            self.out += 1;
+        }
+    }
+
+    pub(super) fn deactivate(&mut self) {
+        self.active = false;
+        self.eviction_untold = false;
+        self.queue.retain(|item| item.frame().is_some());
+        if self.mode == Mode::Serving {
+            self.end(DropReason::Flushing);
+        }
+    }
+}
+
+pub(super) fn events(sticky: &[(Kind, u64)]) -> Queue {
+    let items = sticky.iter().map(|(kind, id)| Item::Event(*kind, *id));
+    items.collect()
+}
+
+/// Thins out the events of `queue` if there are too many; tells how many were lost.
+pub(super) fn shed(queue: &mut Queue) -> u64 {
+    let count = |queue: &Queue| queue.iter().filter(|item| item.frame().is_none()).count();
+    if count(queue) <= MAX_EVENTS {
+        return 0;
+    }
+    let mut all = Queue::new();
+    let mut run = Vec::new();
+    for item in queue.drain(..) {
+        match item {
+            Item::Event(kind, id) => run.push((kind, id)),
+            frame => {
+                all.extend(events(&merge(std::mem::take(&mut run))));
+                all.push_back(frame);
+            }
+        }
+    }
+    all.extend(events(&merge(run)));
+    *queue = all;
+    let mut dropped = 0;
+    while count(queue) > MAX_EVENTS {
+        let expendable = |item: &Item| matches!(item.kind(), Some(Kind::Gap | Kind::Custom));
+        let Some(oldest) = queue.iter().position(expendable) else {
+            break;
+        };
+        queue.remove(oldest);
+        dropped += 1;
+    }
+    dropped
+}
+
+/// Merges sticky events with no frame between them.
+fn merge(mut run: Vec<(Kind, u64)>) -> Vec<(Kind, u64)> {
+    // Of several ends of the stream only the last, and nothing passes it.
+    let last_end = run.iter().rposition(|(kind, _)| *kind == Kind::Eos);
+    let mut index = 0;
+    run.retain(|(kind, _)| {
+        index += 1;
+        *kind != Kind::Eos || Some(index - 1) == last_end
+    });
+    let mut merged: Vec<(Kind, u64)> = Vec::new();
+    for part in run.split_inclusive(|(kind, _)| *kind == Kind::Eos) {
+        let mut kept: Vec<(Kind, u64)> = Vec::new();
+        for (kind, id) in part.iter().copied() {
+            let old = kept
+                .iter()
+                .position(|(other, _)| kind.sticky() && *other == kind);
+            let Some(old) = old else {
+                kept.push((kind, id));
+                continue;
+            };
+            kept.remove(old);
+            let lower = |other: &(Kind, u64)| other.0 < kind;
+            let at = match kind {
+                Kind::Tag => kept.len(),
+                _ => old.max(kept.iter().rposition(lower).map_or(0, |index| index + 1)),
+            };
+            kept.insert(at, (kind, id));
+        }
+        merged.extend(kept);
+    }
+    merged
+}
+
+/// The stream as late joiners find it.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    pub(super) sticky: Vec<(Kind, u64)>,
+    /// From the last keyframe on, with the sticky events that were in force there.
+    pub(super) gop: Option<(Vec<(Kind, u64)>, Queue)>,
+    pub(super) capacity: u64,
+    pub(super) truncated: u64,
+}
+
+impl Cache {
+    pub(super) fn frame(&mut self, frame: Waiting, flushing: bool) {
+        if flushing || self.capacity == 0 {
+            self.gop = None;
+            return;
+        }
+        if !frame.info.delta {
+            self.gop = Some((self.sticky.clone(), Queue::new()));
+        }
+        if let Some((_, items)) = &mut self.gop {
+            items.push_back(Item::Frame(frame));
+            if items.iter().filter_map(Item::frame).count() as u64 > self.capacity {
+                self.gop = None;
+                self.truncated += 1;
+            }
+        }
+    }
+
+    pub(super) fn event(&mut self, kind: Kind, id: u64) {
+        if kind <= Kind::Caps {
+            self.gop = None;
+        }
+        if kind.sticky() {
+            self.sticky.retain(|(older, _)| !kind.replaces(*older));
+            self.sticky.push((kind, id));
+            self.sticky.sort_by_key(|(kind, _)| *kind);
+        }
+        if let Some((_, items)) = &mut self.gop {
+            items.push_back(Item::Event(kind, id));
+            shed(items);
+        }
+    }
+
+    pub(super) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+        let frames = |items: &Queue| items.iter().filter_map(Item::frame).count() as u64;
+        self.gop.take_if(|(_, items)| frames(items) > capacity);
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.sticky.retain(|(kind, _)| kind.survives_flush());
+        self.gop = None;
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) end: u64,
+    pub(super) end_time: u64,
+    pub(super) cache: Cache,
+    pub(super) flushing: bool,
+    pub(super) parties: Vec<Party>,
+    pub(super) released: u64,
+    key_requested: Option<u64>,
+    pub(super) keyframe_requests: u64,
+}
+
+impl Model {
+    /// True if upstream is asked for a keyframe.
+    pub(super) fn publish(&mut self, mut info: FrameInfo, now: u64) -> bool {
+        info.start = Some(info.start.unwrap_or(self.end_time));
+        self.end_time = info.end.or(info.start).unwrap_or(0);
+        let frame = Waiting {
+            sequence: self.end,
+            info,
+            arrived: now,
+            cached: false,
+        };
+        self.end += 1;
+        self.cache.frame(frame, self.flushing);
+        let mut asks = false;
+        for party in &mut self.parties {
+            asks |= party.offer(frame, self.flushing, self.end_time);
+        }
+        let due = self.key_requested.is_none_or(|last| now - last >= SECOND);
+        if asks && due {
+            self.key_requested = Some(now);
+            self.keyframe_requests += 1;
+            for party in &mut self.parties {
+                let waits = party.needs_key && party.mode == Mode::Serving;
+                party.requested_keyframes += u64::from(waits);
+            }
+        }
+        asks && due
+    }
+
+    pub(super) fn event(&mut self, kind: Kind, id: u64) {
+        self.cache.event(kind, id);
+        for party in &mut self.parties {
+            party.offer_event(kind, id);
+        }
+    }
+
+    pub(super) fn flush_start(&mut self) {
+        self.flushing = true;
+        self.cache.flush();
+        for party in &mut self.parties {
+            if party.mode == Mode::Serving {
+                party.drop_all(DropReason::Flushing);
+                party.needs_key = true;
+            }
+            let stays = |item: &Item| item.kind().is_some_and(Kind::survives_flush);
+            party.queue.retain(stays);
+        }
+    }
+
+    pub(super) fn flush_stop(&mut self, id: u64) {
+        self.flushing = false;
+        self.event(Kind::FlushStop, id);
+    }
+
+    pub(super) fn activate(&mut self, index: usize, now: u64) {
+        let party = &mut self.parties[index];
+        if party.active {
+            party.deactivate();
+        }
+        if let Some(true | false) = party.flight {
+            let flow = party.flow;
+            party.drop_flight(DropReason::Flushing, false, flow);
+        }
+        let fresh = party.mode == Mode::Idle;
+        if party.mode == Mode::Ended(DropReason::Evicted) {
+            party.forgiven = party.drops[DropReason::Slow.index()];
+        }
+        party.mode = Mode::Serving;
+        party.active = true;
+        let Cache { sticky, gop, .. } = &self.cache;
+        party.queue = events(sticky);
+        if let Some((sticky, items)) = gop.as_ref().filter(|_| fresh) {
+            party.queue = events(sticky);
+            party.queue.extend(items.iter().map(|item| match *item {
+                Item::Frame(frame) => Item::Frame(Waiting {
+                    arrived: now,
+                    cached: true,
+                    ..frame
+                }),
+                event => event,
+            }));
+            party.frames_in = party.level() as u64;
+        }
+        party.needs_key = party.level() == 0;
+    }
+
+    pub(super) fn set_limits(&mut self, index: usize, limits: Limits, now: u64) {
+        let party = &mut self.parties[index];
+        party.limits = limits;
+        party.enforce(now, self.end_time);
+    }
+
+    /// Removes a consumer.
+    pub(super) fn leave(&mut self, index: usize) {
+        let party = self.parties.remove(index);
+        let waiting = if party.mode == Mode::Serving {
+            party.level()
+        } else {
+            0
+        };
+        self.released += party.drops.iter().sum::<u64>() + waiting as u64;
+    }
+
+    pub(super) fn reset(&mut self) {
+        let parties = self.parties.iter();
+        let parties = parties.map(|party| Party::new(party.limits)).collect();
+        *self = Self {
+            parties,
+            cache: Cache {
+                capacity: self.cache.capacity,
+                ..Cache::default()
+            },
+            ..Self::default()
+        };
+    }
+
+    /// True if nobody is served but consumers failed.
+    pub(super) fn served(&self) -> bool {
+        self.parties.iter().any(|party| party.mode == Mode::Serving)
+    }
+}

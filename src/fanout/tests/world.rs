@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Random work on the fan-out and on the model of it, compared after each step.
+
+use std::sync::Weak;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::model::{Got, Mode, Model, Party};
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Publish {
+        delta: bool,
+        bytes: u64,
+        timed: bool,
+    },
+    Events(Kind, usize),
+    Take(usize),
+    TakeAll(usize),
+    Finish(usize, Outcome),
+    FinishStray(usize, Outcome),
+    FlushStart,
+    FlushStop,
+    Join(Limits),
+    Activate(usize),
+    Deactivate(usize),
+    Leave(usize),
+    Readmit(usize),
+    SetLimits(usize, Limits),
+    SetCapacity(u64),
+    ForgetGop,
+    Reset,
+    Pass(u64),
+}
+
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    use DropReason::{Eos, Error, Flushing, NotLinked};
+    prop_oneof![
+        4 => Just(Outcome::Delivered),
+        1 => Just(Outcome::Lost(Flushing)),
+        1 => proptest::sample::select(vec![Eos, Error, NotLinked]).prop_map(Outcome::Ended),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (
+        1_u64..6,
+        prop_oneof![3 => Just(0), 1 => 100_u64..1_000],
+        prop_oneof![3 => Just(0), 1 => 5 * MS..50 * MS],
+        prop_oneof![3 => Just(0), 1 => 10 * MS..300 * MS],
+        prop_oneof![3 => Just(0), 1 => 1_u64..12],
+    )
+        .prop_map(|(depth, bytes, time, max_age, max_lag)| Limits {
+            depth,
+            bytes,
+            time,
+            max_age,
+            max_lag,
+        })
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    use Kind::{Caps, Custom, Eos, Gap, Segment, Start, Tag};
+    proptest::sample::select(vec![
+        Start, Caps, Segment, Segment, Tag, Tag, Gap, Custom, Eos,
+    ])
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let who = 0_usize..4;
+    prop_oneof![
+        20 => (any::<bool>(), 0_u64..300, any::<bool>())
+            .prop_map(|(delta, bytes, timed)| Op::Publish { delta, bytes, timed }),
+        6 => (kinds(), prop_oneof![8 => 1_usize..3, 1 => 100_usize..200])
+            .prop_map(|(kind, count)| Op::Events(kind, count)),
+        12 => who.clone().prop_map(Op::Take),
+        2 => who.clone().prop_map(Op::TakeAll),
+        8 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::Finish(who, outcome)),
+        1 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::FinishStray(who, outcome)),
+        1 => Just(Op::FlushStart),
+        2 => Just(Op::FlushStop),
+        2 => limits().prop_map(Op::Join),
+        3 => who.clone().prop_map(Op::Activate),
+        1 => who.clone().prop_map(Op::Deactivate),
+        1 => who.clone().prop_map(Op::Leave),
+        1 => who.clone().prop_map(Op::Readmit),
+        1 => (who, limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
+        1 => (0_u64..6).prop_map(Op::SetCapacity),
+        1 => Just(Op::ForgetGop),
+        1 => proptest::bool::weighted(0.1)
+            .prop_map(|reset| if reset { Op::Reset } else { Op::ForgetGop }),
+        4 => (0..400 * MS).prop_map(Op::Pass),
+    ]
+}
+
+/// The thread that serves a consumer.
+struct Server {
+    reader: Reader,
+    flight: Option<(Ticket, Frame)>,
+    /// How often it had been woken when it was last told to wait.
+    waits: Option<u64>,
+}
+
+/// A frame whose consumer was restarted or left.
+struct Stray {
+    reader: Reader,
+    ticket: Ticket,
+    /// Its consumer has left and nobody counted it yet.
+    counts: bool,
+}
+
+struct World {
+    rig: Rig,
+    model: Model,
+    servers: Vec<Server>,
+    strays: Vec<Stray>,
+    /// The frames of the current life of the stream.
+    frames: Vec<Weak<Body>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            rig: Rig::new(),
+            model: Model::default(),
+            servers: Vec::new(),
+            strays: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// The consumer that is meant, if there is one.
+    fn who(&self, who: usize) -> Option<usize> {
+        (!self.servers.is_empty()).then(|| who % self.servers.len())
+    }
+
+    fn apply(&mut self, op: &Op) {
+        self.rig.now += 1;
+        let now = self.rig.now;
+        match *op {
+            Op::Publish {
+                delta,
+                bytes,
+                timed,
+            } => self.publish(delta, bytes, timed),
+            Op::Events(kind, count) => {
+                for _ in 0..count {
+                    let id = self.rig.event(kind);
+                    self.model.event(kind, id);
+                }
+            }
+            Op::FlushStart => {
+                self.rig.fan.flush_start(now);
+                self.model.flush_start();
+            }
+            Op::FlushStop => {
+                self.rig.events += 1;
+                let id = self.rig.events;
+                self.rig.fan.flush_stop(Ev::new(Kind::FlushStop, id), now);
+                self.model.flush_stop(id);
+            }
+            Op::Join(limits) => self.join(limits),
+            Op::SetCapacity(capacity) => {
+                self.rig.fan.set_gop_capacity(capacity);
+                self.model.cache.set_capacity(capacity);
+            }
+            Op::ForgetGop => {
+                self.rig.fan.forget_gop();
+                self.model.cache.gop = None;
+            }
+            Op::Reset => self.reset(),
+            Op::Pass(time) => self.rig.now += time,
+            Op::FinishStray(which, outcome) => self.finish_stray(which, outcome),
+            Op::Take(who)
+            | Op::TakeAll(who)
+            | Op::Finish(who, _)
+            | Op::Activate(who)
+            | Op::Deactivate(who)
+            | Op::Leave(who)
+            | Op::Readmit(who)
+            | Op::SetLimits(who, _) => {
+                if let Some(index) = self.who(who) {
+                    self.apply_to(index, op);
+                }
+            }
+        }
+    }
+
+    fn apply_to(&mut self, index: usize, op: &Op) {
+        let now = self.rig.now;
+        let id = self.servers[index].reader.id;
+        match *op {
+            Op::Take(_) => {
+                self.take(index);
+            }
+            Op::TakeAll(_) => {
+                while self.take(index) {
+                    self.finish(index, Outcome::Delivered);
+                }
+            }
+            Op::Finish(_, outcome) => self.finish(index, outcome),
+            Op::Activate(_) => self.activate(index),
+            Op::Deactivate(_) => {
+                self.rig.fan.deactivate(id, now);
+                self.model.parties[index].deactivate();
+            }
+            Op::Leave(_) => {
+                let server = self.servers.remove(index);
+                self.rig.fan.leave(id, now);
+                self.model.leave(index);
+                self.stray(server, true);
+            }
+            Op::Readmit(_) => {
+                self.rig.fan.readmit(id, now);
+                let sticky = self.model.cache.sticky.clone();
+                self.model.parties[index].readmit(&sticky);
+            }
+            Op::SetLimits(_, limits) => {
+                self.rig.fan.set_limits(id, limits, now);
+                self.model.set_limits(index, limits, now);
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    fn publish(&mut self, delta: bool, bytes: u64, timed: bool) {
+        let start = timed.then_some(self.model.end * 10 * MS);
+        let info = FrameInfo {
+            bytes,
+            delta,
+            pts: start,
+            start,
+            end: start.map(|start| start + 10 * MS),
+        };
+        let published = self.rig.publish_info(info);
+        self.frames.extend(self.rig.frames.last().cloned());
+        let asks = self.model.publish(info, self.rig.now);
+        assert_eq!(published.request_keyframe, asks, "request for a keyframe");
+        assert_eq!(published.answer == Answer::Ok, self.answers_ok());
+    }
+
+    fn answers_ok(&self) -> bool {
+        let is = |party: &Party, reasons: &[DropReason]| match party.mode {
+            Mode::Ended(reason) => reasons.contains(&reason),
+            _ => false,
+        };
+        let parties = &self.model.parties;
+        let ended = |party| is(party, &[DropReason::Eos, DropReason::Error]);
+        let spared = |party| is(party, &[DropReason::Evicted, DropReason::Flushing]);
+        self.model.served() || !parties.iter().any(ended) && parties.iter().any(spared)
+    }
+
+    fn join(&mut self, limits: Limits) {
+        if self.servers.len() == 4 {
+            return;
+        }
+        let id = self.rig.fan.join(label("some"), limits);
+        let woken = Arc::default();
+        self.servers.push(Server {
+            reader: Reader { id, run: 0, woken },
+            flight: None,
+            waits: None,
+        });
+        self.model.parties.push(Party::new(limits));
+    }
+
+    fn activate(&mut self, index: usize) {
+        let reader = self.servers[index].reader.clone();
+        let run = self.rig.fan.activate(reader.id, self.rig.now).unwrap();
+        self.model.activate(index, self.rig.now);
+        let started = Server {
+            reader: Reader { run, ..reader },
+            flight: None,
+            waits: None,
+        };
+        let old = std::mem::replace(&mut self.servers[index], started);
+        self.stray(old, false);
+    }
+
+    fn stray(&mut self, server: Server, counts: bool) {
+        if let Some(waits) = server.waits {
+            let woken = server.reader.woken.load(Ordering::SeqCst);
+            assert!(woken > waits, "the thread of an ended run sleeps on");
+        }
+        if let Some((ticket, _)) = server.flight {
+            let reader = server.reader;
+            self.strays.push(Stray {
+                reader,
+                ticket,
+                counts,
+            });
+        }
+    }
+
+    fn reset(&mut self) {
+        self.rig.fan.reset();
+        self.model.reset();
+        self.frames.clear();
+        for stray in &mut self.strays {
+            stray.counts = false;
+        }
+        for server in &mut self.servers {
+            if let Some((ticket, _)) = server.flight.take() {
+                let reader = server.reader.clone();
+                self.strays.push(Stray {
+                    reader,
+                    ticket,
+                    counts: false,
+                });
+            }
+        }
+    }
+
+    /// Takes once; true if there was something.
+    fn take(&mut self, index: usize) -> bool {
+        let flights: Vec<u64> = self.in_flight().collect();
+        let server = &mut self.servers[index];
+        if server.flight.is_some() {
+            return false;
+        }
+        let (now, end_time) = (self.rig.now, self.model.end_time);
+        let taken = self.rig.take(&server.reader);
+        let got = self.model.parties[index].take(now, end_time);
+        server.waits = None;
+        match (taken, got) {
+            (Taken::Wait, Got::Wait) => {
+                server.waits = Some(server.reader.woken.load(Ordering::SeqCst));
+                return false;
+            }
+            (Taken::Closed, Got::Closed) => return false,
+            (Taken::Evicted, Got::Evicted) => {}
+            (Taken::Event(event), Got::Event(kind, id)) => {
+                assert_eq!((event.kind, event.body.0), (kind, id));
+            }
+            (Taken::Frame(taken), Got::Frame(frame, discont, lost)) => {
+                assert_eq!(taken.sequence, frame.sequence);
+                assert_eq!((taken.discont, taken.lost_before), (discont, lost));
+                assert_eq!(taken.waited, now - frame.arrived, "wait");
+                let same = |id: &&u64| **id == taken.frame.0;
+                let others = flights.iter().filter(same).count();
+                let held = usize::from(self.model.holds(frame.sequence));
+                assert_eq!(Arc::strong_count(&taken.frame), 1 + others + held);
+                server.flight = Some((taken.ticket, taken.frame));
+            }
+            (taken, got) => panic!("got {taken:?} instead of {got:?}"),
+        }
+        true
+    }
+
+    fn finish(&mut self, index: usize, outcome: Outcome) {
+        let server = &mut self.servers[index];
+        let Some((ticket, frame)) = server.flight.take() else {
+            return;
+        };
+        drop(frame);
+        self.rig.finish(&server.reader, ticket, outcome);
+        let party = &mut self.model.parties[index];
+        match outcome {
+            Outcome::Delivered => party.deliver(),
+            Outcome::Lost(reason) => party.drop_flight(reason, false, flow(reason)),
+            Outcome::Ended(reason) => party.drop_flight(reason, true, flow(reason)),
+        }
+    }
+
+    fn finish_stray(&mut self, which: usize, outcome: Outcome) {
+        if self.strays.is_empty() {
+            return;
+        }
+        let stray = self.strays.remove(which % self.strays.len());
+        self.rig.finish(&stray.reader, stray.ticket, outcome);
+        let lost = outcome != Outcome::Delivered;
+        self.model.released += u64::from(stray.counts && lost);
+    }
+
+    /// The frames that consumers have in hand.
+    fn in_flight(&self) -> impl Iterator<Item = u64> {
+        let flights = self
+            .servers
+            .iter()
+            .filter_map(|server| server.flight.as_ref());
+        flights.map(|(_, frame)| frame.0)
+    }
+
+    fn check(&self) {
+        assert!(self.rig.lock_was_free(), "freed or woken under the lock");
+        for (server, party) in self.servers.iter().zip(&self.model.parties) {
+            self.check_accounts(server, party);
+            if let Some(waits) = server.waits {
+                let ready = !party.queue.is_empty() || party.eviction_untold || !party.active;
+                let woken = server.reader.woken.load(Ordering::SeqCst) > waits;
+                assert!(woken || !ready, "sleeps although there is something");
+            }
+        }
+        for (sequence, frame) in self.frames.iter().enumerate() {
+            let held = self.model.holds(sequence as u64);
+            let id = frame.upgrade().map(|body| body.0);
+            let used = self.in_flight().any(|flight| Some(flight) == id);
+            assert_eq!(id.is_some(), held || used, "frame {sequence}");
+        }
+        let totals = self.rig.fan.totals(self.rig.now);
+        let living = self.model.parties.iter().flat_map(|party| party.drops);
+        assert_eq!(totals.published, self.model.end);
+        assert_eq!(totals.dropped, self.model.released + living.sum::<u64>());
+        assert_eq!(totals.keyframe_requests, self.model.keyframe_requests);
+    }
+
+    fn check_accounts(&self, server: &Server, party: &Party) {
+        let now = self.rig.now;
+        let snapshot = self.rig.fan.snapshot_of(server.reader.id, now).unwrap();
+        let ledger = snapshot.ledger;
+        assert!(ledger.balances(), "{ledger:?}");
+        assert_eq!(ledger.frames_in, party.frames_in, "in");
+        assert_eq!(ledger.frames_out, party.out, "out");
+        assert_eq!(ledger.waiting, party.level() as u64, "waiting");
+        assert_eq!(ledger.in_flight, u64::from(party.flight.is_some()));
+        let drops: Vec<u64> = ledger.dropped.iter().map(|(_, count)| count).collect();
+        assert_eq!(drops, party.drops, "drops");
+        let bytes: u64 = party.frames().map(|frame| frame.info.bytes).sum();
+        let start = party.frames().next().and_then(|frame| frame.info.start);
+        let time = start.map_or(0, |start| self.model.end_time.saturating_sub(start));
+        assert_eq!((snapshot.bytes, snapshot.time), (bytes, time), "levels");
+        assert_eq!(snapshot.events_dropped, party.events_dropped);
+        assert_eq!(snapshot.requested_keyframes, party.requested_keyframes);
+        assert_eq!(snapshot.flow, party.flow);
+    }
+}
+
+fn flow(reason: DropReason) -> i32 {
+    -(reason.index() as i32) - 1
+}
+
+impl Model {
+    /// Some queue or the cache holds the frame.
+    fn holds(&self, sequence: u64) -> bool {
+        let waits = self.parties.iter().flat_map(Party::frames);
+        let cached = self.cache.gop.iter().flat_map(|(_, items)| items);
+        waits
+            .chain(cached.filter_map(super::model::Item::frame))
+            .any(|frame| frame.sequence == sequence)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn it_does_what_the_model_does(ops in vec(ops(), 1..150)) {
+        let mut world = World::new();
+        world.apply(&Op::Join(depth(2)));
+        world.apply(&Op::Activate(0));
+        for op in ops {
+            world.apply(&op);
+            world.check();
+        }
+    }
+}
