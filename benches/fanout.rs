@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+//! `dronetee` beside `tee ! queue leaky=downstream`, with the same frames in the same run.
+//!
+//! `cargo bench --bench fanout -- [stuck|latency|alive]` measures times;
+//! `-- count <tee|dronetee|harness> <consumers> <frames>` only pushes frames past stuck consumers,
+//! to be run under callgrind, see `scripts/bench.sh`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod setup;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use setup::{Behaviour, Kind, Setup, frame, nanos};
+
+const KINDS: [Kind; 2] = [Kind::Tee, Kind::DroneTee];
+const ROUNDS: usize = 7;
+
+fn main() {
+    setup::init();
+    let args: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["count", kind, consumers, frames] => count(kind, consumers, frames),
+        ["stuck"] => stuck(),
+        ["latency"] => latency(),
+        ["alive"] => alive(),
+        [] => {
+            stuck();
+            latency();
+            alive();
+        }
+        _ => {
+            eprintln!(
+                "stuck, latency, alive, or count <tee|dronetee|harness> <consumers> <frames>"
+            );
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Every consumer is stuck with a frame and has a full queue.
+fn all_stuck(kind: Kind, consumers: usize) -> Setup {
+    let setup = Setup::new(kind, consumers, Behaviour::Stuck);
+    for _ in 0..8 {
+        setup.publish(frame(0));
+        setup.wait_all_stuck();
+    }
+    setup
+}
+
+fn count(kind: &str, consumers: &str, frames: &str) {
+    let kind = match kind {
+        "tee" => Kind::Tee,
+        "dronetee" => Kind::DroneTee,
+        _ => Kind::Harness,
+    };
+    let setup = all_stuck(kind, consumers.parse().unwrap());
+    for _ in 0..frames.parse::<u64>().unwrap() {
+        setup.publish(frame(0));
+    }
+    // Taking the pipeline down is not measured, and differs.
+    std::process::exit(0);
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Time of a publish when each consumer loses a frame by it.
+fn stuck() {
+    println!("publish with every consumer stuck, µs (median of {ROUNDS} rounds)");
+    println!(
+        "{:>10} {:>10} {:>10} {:>8} {:>8}",
+        "consumers", "tee", "dronetee", "ratio", "goal"
+    );
+    for (consumers, goal) in [(3, "0.5"), (16, "0.2"), (64, "")] {
+        let setups = KINDS.map(|kind| all_stuck(kind, consumers));
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (setup, times) in setups.iter().zip(&mut times) {
+                let frames = 5_000;
+                let begin = Instant::now();
+                for _ in 0..frames {
+                    setup.publish(frame(0));
+                }
+                times.push(begin.elapsed().as_secs_f64() * 1e6 / f64::from(frames));
+            }
+        }
+        let [tee, own] = times.map(|mut times| median(&mut times));
+        println!(
+            "{consumers:>10} {tee:>10.3} {own:>10.3} {:>8.2} {goal:>8}",
+            own / tee
+        );
+    }
+}
+
+/// From just before the publish to the consumer's chain function.
+fn latency() {
+    for (rate, frames, rounds) in [(1000u32, 1500, ROUNDS), (30, 60, 3)] {
+        println!(
+            "publish to consumer, three waiting, {rate} frames/s, µs (median of {rounds} rounds)"
+        );
+        println!(
+            "{:>10} {:>10} {:>10} {:>8} {:>8}",
+            "", "tee", "dronetee", "ratio", "goal"
+        );
+        let mut figures = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+        for _ in 0..rounds {
+            for (kind, figures) in KINDS.iter().zip(&mut figures) {
+                let histogram = one_latency(*kind, rate, frames);
+                figures
+                    .0
+                    .push(histogram.value_at_quantile(0.5) as f64 / 1e3);
+                figures
+                    .1
+                    .push(histogram.value_at_quantile(0.99) as f64 / 1e3);
+            }
+        }
+        let [tee, own] = figures.map(|(mut p50, mut p99)| (median(&mut p50), median(&mut p99)));
+        for (name, tee, own, goal) in [("p50", tee.0, own.0, "0.6"), ("p99", tee.1, own.1, "1.0")] {
+            println!(
+                "{name:>10} {tee:>10.1} {own:>10.1} {:>8.2} {goal:>8}",
+                own / tee
+            );
+        }
+    }
+}
+
+fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
+    let histogram = Arc::new(Mutex::new(
+        Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3).unwrap(),
+    ));
+    let setup = Setup::new(kind, 3, Behaviour::Measure(histogram.clone()));
+    let period = Duration::from_secs(1) / rate;
+    let begin = Instant::now();
+    for n in 0..frames {
+        let due = begin + period * n;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        setup.publish(frame(nanos()));
+    }
+    setup.wait_measured(u64::from(frames) * 3, &histogram);
+    drop(setup);
+    let histogram = histogram.lock().unwrap();
+    histogram.clone()
+}
+
+/// Distinct frames alive, each branch stuck with another one and all queues full.
+fn alive() {
+    println!("distinct frames alive, all stuck with different ones");
+    println!(
+        "{:>10} {:>10} {:>10} {:>8}",
+        "consumers", "tee", "dronetee", "goal"
+    );
+    for consumers in [1, 3, 8, 16] {
+        let most = KINDS.map(|kind| {
+            let alive = Arc::new(AtomicUsize::new(0));
+            let setup = Setup::new(kind, consumers, Behaviour::Staggered);
+            let mut most = 0;
+            for step in 1..=consumers {
+                setup.stick(step);
+                for _ in 0..20 {
+                    setup.publish(setup::counted(&alive));
+                    setup.wait_stuck(step);
+                    most = most.max(alive.load(Ordering::SeqCst));
+                }
+            }
+            most
+        });
+        println!(
+            "{consumers:>10} {:>10} {:>10} {:>8}",
+            most[0],
+            most[1],
+            4 + consumers + 1
+        );
+    }
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Measures dronetee beside tee ! queue: scripts/bench.sh [count|stuck|latency|alive]…
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh valgrind
+[ $# -gt 0 ] || set -- count stuck latency alive
+
+cargo bench --locked --bench fanout --no-run
+bench=$(cargo bench --locked --bench fanout --no-run --message-format=json 2>/dev/null |
+  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+
+# Instructions of one publish: twice the frames less once, so that all else falls out.
+instructions() {
+  local once twice
+  once=$(total "$1" "$2" 2000)
+  twice=$(total "$1" "$2" 4000)
+  echo $(((twice - once) / 2000))
+}
+
+total() {
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" "$3" 2>&1 |
+    sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+}
+
+count() {
+  echo "instructions of a publish with every consumer stuck (harness alone: $(instructions harness 0))"
+  printf '%10s %10s %10s %8s %8s\n' consumers tee dronetee ratio goal
+  local consumers goal tee own
+  for consumers in 3 16; do
+    goal=$([ "$consumers" = 3 ] && echo 0.42 || echo 0.14)
+    tee=$(instructions tee "$consumers")
+    own=$(instructions dronetee "$consumers")
+    printf '%10s %10s %10s %8s %8s\n' "$consumers" "$tee" "$own" \
+      "$(awk "BEGIN { printf \"%.2f\", $own / $tee }")" "$goal"
+  done
+}
+
+for part in "$@"; do
+  case $part in
+    count) count ;;
+    *) "$bench" "$part" ;;
+  esac
+done
