@@ -204,6 +204,7 @@ impl<F: Clone, E: Event> Core<F, E> {
             log: &self.log,
             now,
             flushing: self.flushing,
+            plain: (u64::MAX, None),
             desk: &mut self.desk,
             later,
         };
@@ -220,6 +221,7 @@ impl<F: Clone, E: Event> Core<F, E> {
             log: &self.log,
             now,
             flushing: self.flushing,
+            plain: (u64::MAX, None),
             desk: &mut self.desk,
             later,
         };
