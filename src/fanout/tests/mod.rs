@@ -2,6 +2,7 @@
 //! Tests of the core, and what they share: plain frames and events that watch the lock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod coded;
 mod events;
 mod model;
 mod ops;
