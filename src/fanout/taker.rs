@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One consumer: a window on the log, its limits and its accounts.
 
+mod accounts;
+mod life;
+
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::events::Backlog;
 use super::later::Later;
-use super::log::{Log, Start};
+use super::log::Log;
 use super::report::{Desk, Lost, Told};
-use super::{Event, Label, Limits, Outcome, Snapshot, State, TakerId, Ticket};
-use crate::ledger::{Drops, Ledger};
+use super::{Event, Label, Limits, Outcome, State, Ticket};
+use crate::ledger::Drops;
 use crate::reason::DropReason;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -468,220 +471,6 @@ impl<E: Event> Taker<E> {
         {
             let old = self.waiting.replace(waker.clone());
             cx.later.free_wakers.extend(old);
-        }
-    }
-
-    // ---- life ------------------------------------------------------------------------------
-
-    /// Joins or comes back, reading from `start`; returns the run to serve it with.
-    pub(super) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) -> u32 {
-        if self.active {
-            self.deactivate(cx);
-        }
-        match self.mode {
-            Mode::Idle => {
-                self.joined = start.position;
-                self.cursor = start.position;
-                self.burst_end = cx.log.end();
-            }
-            Mode::Ended(DropReason::Evicted) => self.forgive(),
-            _ => {}
-        }
-        if let Some(flight) = self.flight.take() {
-            // Its thread never came back; whatever it says later is not for this life.
-            self.discont = true;
-            self.lost += 1;
-            self.count_drop(
-                cx.log.end(),
-                DropReason::Flushing,
-                1,
-                flight.lost,
-                cx.now,
-                cx.desk,
-            );
-        }
-        self.mode = Mode::Serving;
-        self.active = true;
-        self.active_since = cx.now;
-        self.needs_key = self.cursor == cx.log.end();
-        self.begin_with(start);
-        self.ticket = self.ticket.next_run();
-        cx.later.report = true;
-        cx.later.wake.extend(self.waiting.take());
-        self.ticket.run
-    }
-
-    fn begin_with(&mut self, start: Start<E>) {
-        for (position, event) in start.events {
-            self.early.push(position, event);
-        }
-        self.next_event = start.event;
-    }
-
-    /// What was lost before an eviction was lifted is no reason for the next one.
-    fn forgive(&mut self) {
-        self.forgiven = self.dropped.get(DropReason::Slow);
-    }
-
-    /// Stops: what waits is dropped, whoever waits learns it.
-    pub(super) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        self.active = false;
-        self.evicted_untold = false;
-        self.forget_events(cx);
-        if self.mode == Mode::Serving {
-            self.end(cx, DropReason::Flushing);
-        }
-        cx.later.wake.extend(self.waiting.take());
-    }
-
-    /// Is served again after it had ended; `start` is where an evicted one begins.
-    pub(super) fn readmit<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) {
-        if !self.active {
-            return;
-        }
-        // An answer to a frame from before does not end it again.
-        self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
-        if self.mode == Mode::Ended(DropReason::Evicted) {
-            self.evicted_untold = false;
-            self.begin_with(start);
-            self.forgive();
-        } else {
-            self.repeat_last_event(cx, start);
-        }
-        if self.mode != Mode::Serving {
-            self.mode = Mode::Serving;
-            self.needs_key = true;
-            cx.later.report = true;
-        }
-        cx.later.wake.extend(self.waiting.take());
-    }
-
-    /// Whoever was linked only now learns what it missed with the next event, which may be long in
-    /// coming: the last one is delivered once more.
-    fn repeat_last_event<F>(&mut self, cx: &Cx<'_, F, E>, mut start: Start<E>) {
-        let nothing_waits = self.cursor == cx.log.end()
-            && self.next_event == cx.log.event_end()
-            && self.early.is_empty();
-        if nothing_waits && let Some((position, last)) = start.events.pop() {
-            self.early.push(position, last);
-        }
-    }
-
-    /// A flush: what waits is void, but for the sticky events that survive it.
-    pub(super) fn flush<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        if self.mode == Mode::Serving {
-            self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
-        }
-        self.collect_events(cx);
-        self.early.flush(&mut cx.later.free_events);
-    }
-
-    // ---- events ----------------------------------------------------------------------------
-
-    /// An event was appended; `start` is where a consumer would start that begins anew.
-    pub(super) fn offer_event<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
-        match self.mode {
-            _ if !self.active => return self.forget_events(cx),
-            Mode::Ended(DropReason::Evicted) => return self.forget_events(cx),
-            Mode::Ended(reason) if event.readmits(reason) => {
-                self.readmit(cx, cx.log.start_live());
-            }
-            _ => {}
-        }
-        let in_log = cx.log.event_end() - self.next_event;
-        if self.early.is_full(in_log as usize) {
-            self.shed_events(cx);
-        }
-        cx.later.wake.extend(self.waiting.take());
-    }
-
-    fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        self.early.clear(&mut cx.later.free_events);
-        self.next_event = cx.log.event_end();
-    }
-
-    /// Takes the events that wait in the log over into its own list.
-    fn collect_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        while let Some((at, event)) = cx.log.event(self.next_event) {
-            self.early.push(*at, event.clone());
-            self.next_event += 1;
-        }
-    }
-
-    /// Thins out the events that wait for a consumer that does not come back.
-    fn shed_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        self.collect_events(cx);
-        let gone = &mut cx.later.free_events;
-        let dropped = self.early.thin_out(self.cursor, gone);
-        self.events_dropped += dropped;
-        cx.later.report |= dropped > 0;
-    }
-
-    // ---- accounts --------------------------------------------------------------------------
-
-    #[inline]
-    pub(super) fn ledger(&self, end: u64) -> Ledger {
-        Ledger {
-            frames_in: end - self.joined,
-            frames_out: self.out,
-            in_flight: u64::from(self.flight.is_some()),
-            waiting: end - self.cursor,
-            dropped: self.dropped,
-        }
-    }
-
-    /// How long the frame in flight has been so, ns.
-    pub(super) fn in_flight_for(&self, now: u64) -> u64 {
-        self.flight
-            .as_ref()
-            .map_or(0, |flight| now.saturating_sub(flight.since))
-    }
-
-    /// How long the frame that this transition is about was or has been in flight, ns.
-    pub(super) fn flight_of(&self, now: u64, state: State) -> u64 {
-        match state {
-            State::Stalled | State::Evicted => self.in_flight_for(now),
-            _ => self.last_flight,
-        }
-    }
-
-    pub(super) fn in_flight_since(&self) -> Option<u64> {
-        self.flight.as_ref().map(|flight| flight.since)
-    }
-
-    pub(super) fn state(&self, now: u64, stall_timeout: u64) -> State {
-        match self.mode {
-            Mode::Ended(DropReason::NotLinked) => State::NotLinked,
-            Mode::Ended(DropReason::Eos) => State::Eos,
-            Mode::Ended(DropReason::Error) => State::Failed,
-            Mode::Ended(DropReason::Evicted) => State::Evicted,
-            _ if stall_timeout != 0 && self.in_flight_for(now) > stall_timeout => State::Stalled,
-            _ => State::Ok,
-        }
-    }
-
-    pub(super) fn events_dropped(&self) -> u64 {
-        self.events_dropped
-    }
-
-    pub(super) fn snapshot<F>(
-        &self,
-        id: TakerId,
-        log: &Log<F, E>,
-        now: u64,
-        stall_timeout: u64,
-    ) -> Snapshot {
-        Snapshot {
-            id,
-            label: self.label.clone(),
-            ledger: self.ledger(log.end()),
-            bytes: log.bytes_from(self.cursor),
-            time: log.time_from(self.cursor),
-            state: self.state(now, stall_timeout),
-            in_flight_for: self.in_flight_for(now),
-            flow: self.flow,
-            events_dropped: self.events_dropped,
-            requested_keyframes: self.requested_keyframes,
         }
     }
 }

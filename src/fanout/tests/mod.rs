@@ -2,7 +2,14 @@
 //! Tests of the core, and what they share: plain frames and events that watch the lock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod coded;
+mod events;
 mod model;
+mod ops;
+mod report;
+mod stream;
+mod threads;
+mod window;
 mod world;
 
 use std::cell::{Cell, RefCell};
@@ -177,6 +184,12 @@ pub(super) struct Reader {
     pub(super) woken: Arc<AtomicU64>,
 }
 
+/// What upstream hears, for whoever wants to know.
+pub(super) struct Heard {
+    pub(super) answer: Answer,
+    pub(super) request_keyframe: bool,
+}
+
 /// A fan-out, the time, and short names for what is done to it.
 pub(super) struct Rig {
     pub(super) fan: Arc<Fan>,
@@ -210,7 +223,7 @@ impl Rig {
     }
 
     /// Publishes frames: `k` is a keyframe, `d` one that needs those before it.
-    pub(super) fn publish(&mut self, kinds: &str) -> Published {
+    pub(super) fn publish(&mut self, kinds: &str) -> Heard {
         let mut published = None;
         for kind in kinds.chars() {
             let start = Some(self.frames.len() as u64 * 10 * MS);
@@ -222,7 +235,11 @@ impl Rig {
                 end: start.map(|start| start + 10 * MS),
             }));
         }
-        published.unwrap()
+        let published = published.unwrap();
+        Heard {
+            answer: published.answer,
+            request_keyframe: published.request_keyframe,
+        }
     }
 
     pub(super) fn event(&mut self, kind: Kind) -> u64 {

@@ -6,94 +6,10 @@ use std::sync::Weak;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::model::{Got, Mode, Model, Party};
+use super::model::{Got, Mode, Party};
+use super::ops::{Op, ops};
+use super::stream::Model;
 use super::*;
-
-#[derive(Debug, Clone)]
-enum Op {
-    Publish {
-        delta: bool,
-        bytes: u64,
-        timed: bool,
-    },
-    Events(Kind, usize),
-    Take(usize),
-    TakeAll(usize),
-    Finish(usize, Outcome),
-    FinishStray(usize, Outcome),
-    FlushStart,
-    FlushStop,
-    Join(Limits),
-    Activate(usize),
-    Deactivate(usize),
-    Leave(usize),
-    Readmit(usize),
-    SetLimits(usize, Limits),
-    SetCapacity(u64),
-    ForgetGop,
-    Reset,
-    Pass(u64),
-}
-
-fn outcomes() -> impl Strategy<Value = Outcome> {
-    use DropReason::{Eos, Error, Flushing, NotLinked};
-    prop_oneof![
-        4 => Just(Outcome::Delivered),
-        1 => Just(Outcome::Lost(Flushing)),
-        1 => proptest::sample::select(vec![Eos, Error, NotLinked]).prop_map(Outcome::Ended),
-    ]
-}
-
-fn limits() -> impl Strategy<Value = Limits> {
-    (
-        1_u64..6,
-        prop_oneof![3 => Just(0), 1 => 100_u64..1_000],
-        prop_oneof![3 => Just(0), 1 => 5 * MS..50 * MS],
-        prop_oneof![3 => Just(0), 1 => 10 * MS..300 * MS],
-        prop_oneof![3 => Just(0), 1 => 1_u64..12],
-    )
-        .prop_map(|(depth, bytes, time, max_age, max_lag)| Limits {
-            depth,
-            bytes,
-            time,
-            max_age,
-            max_lag,
-        })
-}
-
-fn kinds() -> impl Strategy<Value = Kind> {
-    use Kind::{Caps, Custom, Eos, Gap, Segment, Start, Tag};
-    proptest::sample::select(vec![
-        Start, Caps, Segment, Segment, Tag, Tag, Gap, Custom, Eos,
-    ])
-}
-
-fn ops() -> impl Strategy<Value = Op> {
-    let who = 0_usize..4;
-    prop_oneof![
-        20 => (any::<bool>(), 0_u64..300, any::<bool>())
-            .prop_map(|(delta, bytes, timed)| Op::Publish { delta, bytes, timed }),
-        6 => (kinds(), prop_oneof![8 => 1_usize..3, 1 => 100_usize..200])
-            .prop_map(|(kind, count)| Op::Events(kind, count)),
-        12 => who.clone().prop_map(Op::Take),
-        2 => who.clone().prop_map(Op::TakeAll),
-        8 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::Finish(who, outcome)),
-        1 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::FinishStray(who, outcome)),
-        1 => Just(Op::FlushStart),
-        2 => Just(Op::FlushStop),
-        2 => limits().prop_map(Op::Join),
-        3 => who.clone().prop_map(Op::Activate),
-        1 => who.clone().prop_map(Op::Deactivate),
-        1 => who.clone().prop_map(Op::Leave),
-        1 => who.clone().prop_map(Op::Readmit),
-        1 => (who, limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
-        1 => (0_u64..6).prop_map(Op::SetCapacity),
-        1 => Just(Op::ForgetGop),
-        1 => proptest::bool::weighted(0.1)
-            .prop_map(|reset| if reset { Op::Reset } else { Op::ForgetGop }),
-        4 => (0..400 * MS).prop_map(Op::Pass),
-    ]
-}
 
 /// The thread that serves a consumer.
 struct Server {

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The consumers' side of the fan-out.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::later::Later;
+use super::taker::{Mode, Next, Taker};
+use super::{
+    Core, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId, Ticket,
+};
+
+impl<F: Clone, E: Event> Fanout<F, E> {
+    /// A new consumer, which nothing counts for before it is activated.
+    pub(crate) fn join(&self, label: Label, limits: Limits) -> TakerId {
+        let mut core = self.lock();
+        let (end, event_end) = (core.log.end(), core.log.event_end());
+        core.serial += 1;
+        let serial = core.serial;
+        let slot = Slot {
+            serial,
+            taker: Taker::new(Arc::new(label), limits, end, event_end),
+        };
+        let free = core.slots.iter().position(Option::is_none);
+        let index = free.unwrap_or(core.slots.len());
+        if index == core.slots.len() {
+            core.slots.push(Some(slot));
+        } else {
+            core.slots[index] = Some(slot);
+        }
+        core.settle();
+        TakerId { index, serial }
+    }
+
+    /// The consumer is served from now on; returns what to [`take`](Self::take) with.
+    pub(crate) fn activate(&self, id: TakerId, now: u64) -> Option<u32> {
+        self.locked(|core, later| {
+            let (live, cached) = (core.log.start_live(), core.log.start_cached());
+            let run = core.with(id, now, later, |taker, cx| {
+                let start = if taker.mode == Mode::Idle {
+                    cached
+                } else {
+                    live
+                };
+                taker.activate(cx, start)
+            });
+            core.trim(later);
+            core.settle();
+            run
+        })
+    }
+
+    /// The consumer stops; what waits is dropped as flushing.
+    pub(crate) fn deactivate(&self, id: TakerId, now: u64) {
+        self.locked(|core, later| {
+            core.with(id, now, later, Taker::deactivate);
+            core.trim(later);
+            core.settle();
+        });
+    }
+
+    /// The consumer leaves for good: its last drops and its summary are told.
+    pub(crate) fn leave(&self, id: TakerId, now: u64) -> Option<Snapshot> {
+        self.locked(|core, later| {
+            core.with(id, now, later, Taker::deactivate);
+            let snapshot = core.summarize(id, now);
+            if let Some(slot) = core.slots.get_mut(id.index)
+                && let Some(old) = slot.take_if(|slot| slot.serial == id.serial)
+            {
+                let ledger = old.taker.ledger(core.log.end());
+                core.released.add_all(&ledger.dropped);
+                if ledger.in_flight > 0 {
+                    core.left_in_flight.push((id, old.taker.ticket().run));
+                }
+            }
+            core.trim(later);
+            core.settle();
+            later.report = true;
+            snapshot
+        })
+    }
+
+    /// The next thing for the consumer; a `run` serves that activation only. `waker` is woken when there is something after a `Wait`.
+    pub(crate) fn take(
+        &self,
+        id: TakerId,
+        run: Option<u32>,
+        now: u64,
+        waker: &Waker,
+    ) -> Taken<F, E> {
+        self.locked(|core, later| {
+            let base = core.log.base();
+            let Some((next, held_base)) = core.with(id, now, later, |taker, cx| {
+                let held_base = taker.needs_from() == base;
+                (taker.next(cx, run), held_base)
+            }) else {
+                return Taken::Closed;
+            };
+            let taken = match next {
+                Next::Closed => return Taken::Closed,
+                Next::Evicted => Taken::Evicted,
+                Next::Event(event) => {
+                    core.trim_events(later);
+                    Taken::Event(event)
+                }
+                Next::Nothing => {
+                    core.with(id, now, later, |taker, cx| taker.wait(cx, waker));
+                    Taken::Wait
+                }
+                Next::Frame(position) => core.hand_out(id, position, now, later),
+            };
+            if held_base {
+                core.trim(later);
+            }
+            if later.mode_changed {
+                core.settle();
+            }
+            taken
+        })
+    }
+
+    /// The frame in flight came to its end; `flow` is the consumer's own word for how.
+    pub(crate) fn finish(
+        &self,
+        id: TakerId,
+        ticket: Ticket,
+        outcome: Outcome,
+        flow: i32,
+        now: u64,
+    ) {
+        self.locked(|core, later| {
+            let known = core.with(id, now, later, |taker, cx| {
+                taker.finish(cx, ticket, outcome, flow);
+            });
+            if known.is_none() {
+                core.finish_left(id, ticket, outcome);
+            } else if outcome != Outcome::Delivered {
+                core.trim(later);
+                core.settle();
+            }
+        });
+    }
+
+    /// The consumer may have recovered: it is served again, if it is active.
+    pub(crate) fn readmit(&self, id: TakerId, now: u64) {
+        self.locked(|core, later| {
+            let start = core.log.start_live();
+            core.with(id, now, later, |taker, cx| taker.readmit(cx, start));
+            core.settle();
+        });
+    }
+
+    /// Takes effect at once.
+    pub(crate) fn set_limits(&self, id: TakerId, limits: Limits, now: u64) {
+        self.locked(|core, later| {
+            core.with(id, now, later, |taker, cx| {
+                taker.set_limits(limits);
+                taker.fit(cx);
+            });
+            core.trim(later);
+            core.settle();
+        });
+    }
+
+    pub(crate) fn set_label(&self, id: TakerId, label: Label, now: u64) {
+        self.locked(|core, later| {
+            core.with(id, now, later, |taker, _| taker.label = Arc::new(label));
+        });
+    }
+
+    pub(crate) fn set_gop_capacity(&self, capacity: u64) {
+        self.locked(|core, later| {
+            core.log.set_gop_capacity(capacity, later);
+            core.trim(later);
+        });
+    }
+}
+
+impl<F: Clone, E: Event> Core<F, E> {
+    /// The frame for its taker: the only reference if nobody else needs it.
+    fn hand_out(
+        &mut self,
+        id: TakerId,
+        position: u64,
+        now: u64,
+        later: &mut Later<F, E>,
+    ) -> Taken<F, E> {
+        let Some(entry) = self.log.entry(position) else {
+            return Taken::Closed;
+        };
+        let arrived = entry.arrived;
+        let needed = self.takers().map(Taker::needs_from).min();
+        let frame = if position == self.log.base()
+            && let Some(frame) = self.log.take_oldest(needed.unwrap_or(u64::MAX))
+        {
+            frame
+        } else if let Some(entry) = self.log.entry(position) {
+            entry.frame.clone()
+        } else {
+            return Taken::Closed;
+        };
+        let taken = self.with(id, now, later, |taker, _| {
+            let (discont, lost_before) = taker.take_loss();
+            TakenFrame {
+                frame,
+                sequence: position,
+                discont,
+                lost_before,
+                waited: now.saturating_sub(taker.since(arrived)),
+                ticket: taker.ticket(),
+            }
+        });
+        taken.map_or(Taken::Closed, Taken::Frame)
+    }
+
+    /// The last frame of a consumer that has left came to its end.
+    fn finish_left(&mut self, id: TakerId, ticket: Ticket, outcome: Outcome) {
+        let left = self.left_in_flight.iter();
+        let Some(index) = left.clone().position(|left| *left == (id, ticket.run)) else {
+            return;
+        };
+        self.left_in_flight.swap_remove(index);
+        if let Outcome::Lost(reason) | Outcome::Ended(reason) = outcome {
+            self.released.add(reason, 1);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+//! How a consumer comes and goes, and the events that it gets.
+
+use super::{Cx, Mode, Taker};
+use crate::fanout::Event;
+use crate::fanout::log::Start;
+use crate::reason::DropReason;
+
+impl<E: Event> Taker<E> {
+    /// Joins or comes back, reading from `start`; returns the run to serve it with.
+    pub(in crate::fanout) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) -> u32 {
+        if self.active {
+            self.deactivate(cx);
+        }
+        match self.mode {
+            Mode::Idle => {
+                self.joined = start.position;
+                self.cursor = start.position;
+                self.burst_end = cx.log.end();
+            }
+            Mode::Ended(DropReason::Evicted) => self.forgive(),
+            _ => {}
+        }
+        if let Some(flight) = self.flight.take() {
+            // Its thread never came back; whatever it says later is not for this life.
+            self.discont = true;
+            self.lost += 1;
+            self.count_drop(
+                cx.log.end(),
+                DropReason::Flushing,
+                1,
+                flight.lost,
+                cx.now,
+                cx.desk,
+            );
+        }
+        self.mode = Mode::Serving;
+        self.active = true;
+        self.active_since = cx.now;
+        self.needs_key = self.cursor == cx.log.end();
+        self.begin_with(start);
+        self.ticket = self.ticket.next_run();
+        cx.later.report = true;
+        cx.later.wake.extend(self.waiting.take());
+        self.ticket.run
+    }
+
+    fn begin_with(&mut self, start: Start<E>) {
+        for (position, event) in start.events {
+            self.early.push(position, event);
+        }
+        self.next_event = start.event;
+    }
+
+    /// What was lost before an eviction was lifted is no reason for the next one.
+    fn forgive(&mut self) {
+        self.forgiven = self.dropped.get(DropReason::Slow);
+    }
+
+    /// Stops: what waits is dropped, whoever waits learns it.
+    pub(in crate::fanout) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.active = false;
+        self.evicted_untold = false;
+        self.forget_events(cx);
+        if self.mode == Mode::Serving {
+            self.end(cx, DropReason::Flushing);
+        }
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// Is served again after it had ended; `start` is where an evicted one begins.
+    pub(in crate::fanout) fn readmit<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) {
+        if !self.active {
+            return;
+        }
+        // An answer to a frame from before does not end it again.
+        self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
+        if self.mode == Mode::Ended(DropReason::Evicted) {
+            self.evicted_untold = false;
+            self.begin_with(start);
+            self.forgive();
+        } else {
+            self.repeat_last_event(cx, start);
+        }
+        if self.mode != Mode::Serving {
+            self.mode = Mode::Serving;
+            self.needs_key = true;
+            cx.later.report = true;
+        }
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// Whoever was linked only now learns what it missed with the next event, which may be long in
+    /// coming: the last one is delivered once more.
+    fn repeat_last_event<F>(&mut self, cx: &Cx<'_, F, E>, mut start: Start<E>) {
+        let nothing_waits = self.cursor == cx.log.end()
+            && self.next_event == cx.log.event_end()
+            && self.early.is_empty();
+        if nothing_waits && let Some((position, last)) = start.events.pop() {
+            self.early.push(position, last);
+        }
+    }
+
+    /// A flush: what waits is void, but for the sticky events that survive it.
+    pub(in crate::fanout) fn flush<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        if self.mode == Mode::Serving {
+            self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
+        }
+        self.collect_events(cx);
+        self.early.flush(&mut cx.later.free_events);
+    }
+
+    /// An event was appended; `start` is where a consumer would start that begins anew.
+    pub(in crate::fanout) fn offer_event<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
+        match self.mode {
+            _ if !self.active => return self.forget_events(cx),
+            Mode::Ended(DropReason::Evicted) => return self.forget_events(cx),
+            Mode::Ended(reason) if event.readmits(reason) => {
+                self.readmit(cx, cx.log.start_live());
+            }
+            _ => {}
+        }
+        let in_log = cx.log.event_end() - self.next_event;
+        if self.early.is_full(in_log as usize) {
+            self.shed_events(cx);
+        }
+        cx.later.wake.extend(self.waiting.take());
+    }
+
+    pub(super) fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.early.clear(&mut cx.later.free_events);
+        self.next_event = cx.log.event_end();
+    }
+
+    /// Takes the events that wait in the log over into its own list.
+    fn collect_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        while let Some((at, event)) = cx.log.event(self.next_event) {
+            self.early.push(*at, event.clone());
+            self.next_event += 1;
+        }
+    }
+
+    /// Thins out the events that wait for a consumer that does not come back.
+    fn shed_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.collect_events(cx);
+        let gone = &mut cx.later.free_events;
+        let dropped = self.early.thin_out(self.cursor, gone);
+        self.events_dropped += dropped;
+        cx.later.report |= dropped > 0;
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Coded streams, and the frames that are kept for late joiners.
+
+use super::*;
+
+use DropReason::{NotLinked, Slow, Stale, WaitingKeyframe};
+
+#[test]
+fn no_delta_frame_after_a_loss_until_the_next_keyframe() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(2));
+    rig.publish("kd");
+    let published = rig.publish("d");
+    assert!(published.request_keyframe);
+    assert_eq!(rig.drain(&one), "");
+    rig.publish("dd");
+    assert_eq!(rig.dropped(&one, Slow), 1);
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 4);
+    rig.publish("kd");
+    assert_eq!(rig.drain(&one), "5! 6");
+}
+
+#[test]
+fn overtaken_amid_a_group_of_pictures_it_goes_on_at_the_newest_keyframe() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(6));
+    rig.publish("kdkdkd");
+    assert!(!rig.publish("d").request_keyframe);
+    assert_eq!(rig.drain(&one), "4! 5 6");
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 1);
+    assert_eq!(rig.dropped(&one, Slow), 3);
+}
+
+#[test]
+fn a_frame_lost_by_the_branch_costs_only_those_that_need_it() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(9));
+    rig.publish("kdkdkd");
+    let taken = rig.frame(&one);
+    rig.finish(&one, taken.ticket, Outcome::Lost(NotLinked));
+    assert_eq!(rig.drain(&one), "2! 3 4 5");
+    assert_eq!(rig.dropped(&one, NotLinked), 1);
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 1);
+}
+
+#[test]
+fn a_joiner_waits_for_a_keyframe_and_asks_for_one_once_a_second() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(4));
+    assert!(rig.publish("d").request_keyframe);
+    rig.now += 999 * MS;
+    assert!(!rig.publish("d").request_keyframe);
+    rig.now += MS;
+    assert!(rig.publish("d").request_keyframe);
+    assert_eq!(rig.drain(&one), "");
+    rig.now += 1_000 * MS;
+    assert!(!rig.publish("k").request_keyframe);
+    assert!(!rig.publish("d").request_keyframe);
+    assert_eq!(rig.fan.totals(rig.now).keyframe_requests, 2);
+}
+
+#[test]
+fn a_joiner_gets_the_frames_from_the_last_keyframe_on() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.event(Kind::Start);
+    rig.event(Kind::Caps);
+    rig.publish("kd");
+    rig.event(Kind::Segment);
+    rig.publish("kd");
+    rig.event(Kind::Tag);
+    rig.publish("d");
+    let one = rig.join(depth(1));
+    rig.publish("d");
+    rig.event(Kind::Gap);
+    // Segment and caps as of the keyframe, the tag in its place, the live frame after them.
+    assert_eq!(rig.drain(&one), "S C G 2 3 T 4 5 g");
+    assert_eq!(rig.ledger(&one).frames_in, 4);
+    assert_eq!(rig.ledger(&one).dropped.total(), 0);
+}
+
+#[test]
+fn a_joiner_that_is_too_slow_for_live_frames_loses_the_cached_ones_first() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.publish("kddd");
+    let one = rig.join(depth(2));
+    rig.publish("kk");
+    assert_eq!(rig.ledger(&one).waiting, 6);
+    rig.publish("k");
+    assert_eq!(rig.drain(&one), "5! 6");
+    assert_eq!(rig.dropped(&one, Slow), 5);
+}
+
+#[test]
+fn cached_frames_have_not_waited_before_the_joiner_came() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.publish("kd");
+    rig.now += 1_000 * MS;
+    let one = rig.join(Limits {
+        max_age: 100 * MS,
+        ..depth(4)
+    });
+    rig.now += 10 * MS;
+    let taken = rig.frame(&one);
+    assert_eq!((taken.sequence, taken.waited), (0, 10 * MS));
+    rig.now += 91 * MS;
+    assert_eq!(rig.drain(&one), "");
+    assert_eq!(rig.dropped(&one, Stale), 1);
+}
+
+#[test]
+fn of_raw_video_the_last_frame_is_cached() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(1);
+    rig.publish("kkk");
+    assert_eq!(rig.alive(), [2]);
+    let one = rig.join(depth(4));
+    assert_eq!(rig.drain(&one), "2");
+    rig.fan.forget_gop();
+    assert!(rig.alive().is_empty());
+    assert!(rig.fan.is_drained());
+}
+
+#[test]
+fn a_group_of_pictures_too_long_for_the_cache_is_told_once() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(2);
+    rig.publish("kdddd");
+    assert!(rig.alive().is_empty());
+    let one = rig.join(depth(4));
+    assert_eq!(rig.drain(&one), "");
+    rig.publish("kddd");
+    let mut told = 0;
+    rig.fan.tell(
+        || rig.now,
+        |notice| told += u32::from(matches!(notice, Notice::GopTruncated { capacity: 2 })),
+    );
+    assert_eq!(told, 2);
+}
+
+#[test]
+fn new_caps_and_flushes_empty_the_cache() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.publish("kd");
+    rig.event(Kind::Caps);
+    assert!(rig.alive().is_empty());
+    rig.publish("kd");
+    rig.fan.flush_start(rig.now);
+    assert!(rig.alive().is_empty());
+    // Void as well: it belongs to what is flushed.
+    rig.publish("k");
+    assert!(rig.alive().is_empty());
+    rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+    let one = rig.join(depth(4));
+    assert_eq!(rig.drain(&one), "C");
+}

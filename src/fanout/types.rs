@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What goes in and comes out.
+
+use crate::reason::DropReason;
+
+/// What the fan-out must know of a serialized event.
+pub(crate) trait Event: Clone {
+    /// Late joiners have to get it, and it survives in place of an older one of its kind.
+    fn is_sticky(&self) -> bool;
+    /// Makes `older` void: the same sticky kind, or an EOS before a new segment.
+    fn replaces(&self, older: &Self) -> bool;
+    /// Sticky events are given to a late joiner in ascending order of this.
+    fn order(&self) -> u32;
+    /// One of the kinds that all later kinds (by `order`) have to follow.
+    fn must_precede_later_kinds(&self) -> bool;
+    fn ends_stream(&self) -> bool;
+    /// May go when too many events wait.
+    fn is_expendable(&self) -> bool;
+    fn survives_flush(&self) -> bool;
+    /// A consumer that ended for `reason` is served again after it.
+    fn readmits(&self, reason: DropReason) -> bool;
+    /// Frames from before it are of no use after it.
+    fn starts_format(&self) -> bool;
+}
+
+/// What the fan-out must know of a frame; times are running times in ns.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FrameInfo {
+    pub(crate) bytes: u64,
+    /// It needs the frames since the last one without this.
+    pub(crate) delta: bool,
+    pub(crate) pts: Option<u64>,
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
+}
+
+/// How much may wait for a consumer; zero means no limit, but for `depth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Frames.
+    pub(crate) depth: u64,
+    pub(crate) bytes: u64,
+    /// Running time, ns.
+    pub(crate) time: u64,
+    /// ns since the frame was published.
+    pub(crate) max_age: u64,
+    /// Frames dropped as slow before the consumer is evicted.
+    pub(crate) max_lag: u64,
+}
+
+/// How a consumer is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) consumer: String,
+    pub(crate) pad: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TakerId {
+    pub(super) index: usize,
+    pub(super) serial: u64,
+}
+
+/// Ties a frame in flight to the consumer's life in which it was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(super) run: u32,
+    pub(super) epoch: u32,
+}
+
+impl Ticket {
+    pub(super) fn next_run(self) -> Self {
+        Self {
+            run: self.run.wrapping_add(1),
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// What a consumer gets.
+#[derive(Debug)]
+pub(crate) enum Taken<F, E> {
+    Event(E),
+    Frame(TakenFrame<F>),
+    /// Evicted: tell it that the stream is over for it.
+    Evicted,
+    /// Nothing now; the waker will be woken.
+    Wait,
+    /// Stopped or released.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct TakenFrame<F> {
+    pub(crate) frame: F,
+    /// Which frame of the stream it is, from zero.
+    pub(crate) sequence: u64,
+    /// Something was lost since the last frame.
+    pub(crate) discont: bool,
+    pub(crate) lost_before: u64,
+    /// How long it waited, ns.
+    pub(crate) waited: u64,
+    pub(crate) ticket: Ticket,
+}
+
+/// What became of a frame in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Delivered,
+    /// Dropped, but the consumer goes on.
+    Lost(DropReason),
+    /// Dropped, and so are the next ones until something readmits the consumer.
+    Ended(DropReason),
+}
+
+/// What to answer upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Ok,
+    /// Nobody is there to take frames.
+    NoConsumer,
+    /// All consumers have ended.
+    Eos,
+    /// None lives, and at least one failed with this flow.
+    Failed(i32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Published {
+    pub(crate) answer: Answer,
+    /// A consumer waits for a keyframe, and it is time to ask for one.
+    pub(crate) request_keyframe: bool,
+}
