@@ -177,11 +177,11 @@ fn frames_that_waited_too_long_are_stale() {
     for consumer in [&aged, &patient] {
         consumer.stick();
     }
-    aged.pad.set_property("max-age", AGE.as_nanos() as u64);
-    patient.pad.set_property("max-age", 3_600_000_000_000u64);
     rig.push_all(0..1);
     aged.wait_in_flight();
     patient.wait_in_flight();
+    aged.pad.set_property("max-age", AGE.as_nanos() as u64);
+    patient.pad.set_property("max-age", 3_600_000_000_000u64);
     rig.push_all(1..4);
     let published = Instant::now();
     wait_for("their ageing", || published.elapsed() > 2 * AGE);
@@ -323,8 +323,11 @@ fn counters_start_at_zero_and_stay_readable() {
         rig.push(0).unwrap();
         slow.wait_in_flight();
         rig.push_all(1..10);
-        rig.tee.set_state(gst::State::Ready).unwrap();
-        slow.unstick();
+        std::thread::scope(|scope| {
+            scope.spawn(|| rig.tee.set_state(gst::State::Ready).unwrap());
+            wait_for("the stop", || slow.level() == 0);
+            slow.unstick();
+        });
         wait_for("its return", || slow.count("in-flight") == 0);
         assert_eq!(rig.tee.property::<u64>("published"), 10);
         assert_eq!((slow.count("in"), slow.level()), (10, 0));

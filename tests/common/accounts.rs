@@ -83,7 +83,7 @@ pub(crate) fn assert_element_balanced(tee: &gst::Element) {
     let mut dropped = 0;
     for one in &consumers {
         assert_balanced(one);
-        assert!(one.get::<u64>("in").unwrap() <= stats.get("published").unwrap());
+        assert!(one.get::<u64>("in").unwrap() <= stats.get::<u64>("published").unwrap());
         dropped += one.get::<u64>("dropped").unwrap();
     }
     assert!(dropped <= stats.get::<u64>("dropped").unwrap(), "{stats}");
