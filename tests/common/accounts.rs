@@ -41,6 +41,8 @@ pub(crate) fn attach(
         .build();
     sink.set_active(true).unwrap();
     pad.link(&sink).unwrap();
+    // A link does not keep its peer alive: the handler does, as long as the pad lives.
+    pad.connect_unlinked(move |_, peer| assert_eq!(peer, &sink));
     pad
 }
 
