@@ -580,8 +580,8 @@ fn handlers_may_do_all_that_an_application_does() {
 fn a_handler_may_release_the_pad_that_it_is_about() {
     for kind in ["dronetee-drop", "dronetee-consumer", "dronetee-summary"] {
         let rig = Rig::started();
-        rig.tee.set_property("stall-timeout", 5_000_000u64);
         let fine = rig.consumer("fine");
+        fine.pad.set_property("depth", 100u32);
         let victim = full_consumer(&rig, "victim");
         let released = Arc::new(AtomicBool::new(false));
         let (tee, done) = (rig.tee.downgrade(), released.clone());
@@ -598,6 +598,7 @@ fn a_handler_may_release_the_pad_that_it_is_about() {
             }
             gst::BusSyncReply::Drop
         });
+        rig.tee.set_property("stall-timeout", 5_000_000u64);
         rig.push(5).unwrap();
         if kind == "dronetee-summary" {
             // The branch's own thread tells it.
