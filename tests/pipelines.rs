@@ -35,7 +35,7 @@ fn plugin_dir() -> &'static Path {
 
 /// With a registry of its own: the user's stays as it is.
 fn tool(name: &str) -> Command {
-    let registry = plugin_dir().join(format!("registry-{name}.bin"));
+    let registry = plugin_dir().join(format!("registry-{}.bin", name.replace('/', "-")));
     let mut command = Command::new(name);
     command
         .env("GST_PLUGIN_PATH", plugin_dir())
@@ -242,4 +242,24 @@ fn records_and_relays_while_detection_lags() {
         decoded + 2 >= recorded && decoded > 30,
         "{decoded} of {recorded}"
     );
+}
+
+#[test]
+fn python_reads_the_accounts_and_the_messages() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/health.py");
+    let output = tool("/usr/bin/python3")
+        .arg(program)
+        .arg("3")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors, "");
+    let row = text
+        .lines()
+        .rfind(|line| line.contains("detection_client "))
+        .unwrap();
+    assert!(row.contains("detection_client_slow="), "{text}");
+    assert!(text.contains("dronetee-drop, consumer=(string)detection_client"));
 }
