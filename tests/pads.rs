@@ -102,6 +102,15 @@ fn late_pads_get_what_they_need() {
     wait_for("EOS of the latest", || {
         later.story() == ["stream-start", "caps", "segment", "tag", "eos"]
     });
+    // Its thread may be through with all of it before the application links the pad.
+    let pad = rig.tee.request_pad_simple("src_last").unwrap();
+    wait_for("EOS on a pad that is not linked", || {
+        pad.sticky_event::<gst::event::Eos>(0).is_some()
+    });
+    let last = rig.link(pad, None);
+    wait_for("EOS of the last", || {
+        last.story() == ["stream-start", "caps", "segment", "tag", "eos"]
+    });
 }
 
 /// Pushes 500 frames a second until told to stop; the longest push, and how many.

@@ -148,8 +148,12 @@ fn deliver_event(tee: &imp::DroneTee, pad: &DroneTeePad, event: gst::Event) {
     match event.type_() {
         // Its start must have arrived before.
         gst::EventType::FlushStop => pad.imp().flush.wait_delivered(),
-        // Told before the application hears of the end.
-        gst::EventType::Eos => tee.summarize(pad),
+        gst::EventType::Eos => {
+            // A pad refuses a second EOS, also when it was not linked to anything at the first.
+            pad.unset_pad_flags(gst::PadFlags::EOS);
+            // Told before the application hears of the end.
+            tee.summarize(pad);
+        }
         _ => {}
     }
     if !pad.push_event(event) {

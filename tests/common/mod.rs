@@ -299,6 +299,11 @@ impl Rig {
 
     pub(crate) fn consumer_with(&self, name: &str, answer: Option<Answer>) -> Consumer {
         let pad = self.tee.request_pad_simple(&format!("src_{name}")).unwrap();
+        self.link(pad, answer)
+    }
+
+    /// A consumer behind a pad that is there already.
+    pub(crate) fn link(&self, pad: gst::Pad, answer: Option<Answer>) -> Consumer {
         let (sink, record) = Consumer::sink(answer);
         pad.link(&sink).unwrap();
         self.consumers.lock().unwrap().push(record.clone());
