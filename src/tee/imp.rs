@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use glib::prelude::*;
 use gst::prelude::*;
@@ -203,11 +203,7 @@ impl DroneTee {
                 self.stream.summarize(id, now());
             }
         }
-        self.tell();
-        // If the reporter is at it, it tells these too.
-        while !self.stream.is_told() && Instant::now() < deadline {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        self.tell_until(deadline);
         let reporter = lock(&self.reporter).take();
         drop(reporter);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glib::prelude::*;
 use glib::translate::IntoGlib;
@@ -13,6 +13,9 @@ use gst::subclass::prelude::*;
 use super::branch::thread_waker;
 use super::{CAT, DroneTee, DroneTeePad, imp, now};
 use crate::fanout::{DropNotice, Notice, Snapshot, State};
+
+/// How long the end of a stream waits for the summary to be told before it.
+const SUMMARY_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The thread that tells what is due, so that neither upstream nor a branch waits for a handler.
 pub(super) struct Reporter {
@@ -61,11 +64,23 @@ impl imp::DroneTee {
         self.stream.tell(now, |notice| self.post(notice));
     }
 
+    /// Tells all that is due before it returns, also if somebody else is at it; a handler that
+    /// hangs is waited for until `deadline`.
+    pub(super) fn tell_until(&self, deadline: Instant) {
+        loop {
+            self.tell();
+            if self.stream.is_told() || Instant::now() >= deadline {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     /// Tells the pad's accounts, after its last drops.
     pub(super) fn summarize(&self, pad: &DroneTeePad) {
         if let Some(id) = pad.imp().id() {
             self.stream.summarize(id, now());
-            self.tell();
+            self.tell_until(Instant::now() + SUMMARY_PATIENCE);
         }
     }
 
