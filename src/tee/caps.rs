@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Which caps: the one list of formats, and what all consumers agree on.
 
-use std::sync::LazyLock;
-
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use once_cell::sync::Lazy;
 
 use super::{CAT, DroneTeePad, imp};
 use crate::fanout::State;
@@ -50,7 +49,7 @@ const FORMATS: &[&str] = &[
 
 /// The caps of all pads.
 pub(super) fn template() -> &'static gst::Caps {
-    static TEMPLATE: LazyLock<gst::Caps> = LazyLock::new(|| {
+    static TEMPLATE: Lazy<gst::Caps> = Lazy::new(|| {
         let any = || gst::CapsFeatures::new_any();
         FORMATS
             .iter()

@@ -2,12 +2,13 @@
 //! The element's subclass: templates, properties, request and release, states, ChildProxy.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use glib::prelude::*;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use once_cell::sync::Lazy;
 
 use super::branch::STOP_PATIENCE;
 use super::messages::Reporter;
@@ -264,7 +265,7 @@ impl ObjectSubclass for DroneTee {
 
 impl ObjectImpl for DroneTee {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(props::element);
+        static PROPERTIES: Lazy<Vec<glib::ParamSpec>> = Lazy::new(props::element);
         &PROPERTIES
     }
 
@@ -320,7 +321,7 @@ impl GstObjectImpl for DroneTee {}
 
 impl ElementImpl for DroneTee {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
-        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+        static METADATA: Lazy<gst::subclass::ElementMetadata> = Lazy::new(|| {
             gst::subclass::ElementMetadata::new(
                 "Lossy fan-out of frames",
                 "Generic/Video",
@@ -332,7 +333,7 @@ impl ElementImpl for DroneTee {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+        static TEMPLATES: Lazy<Vec<gst::PadTemplate>> = Lazy::new(|| {
             let request = |name| {
                 gst::PadTemplate::with_gtype(
                     name,

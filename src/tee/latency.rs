@@ -3,6 +3,7 @@
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
 
 use super::{CAT, DroneTeePad, imp};
 
@@ -82,14 +83,12 @@ fn synced_latency(sinkpad: &gst::Pad, hops: u32) -> Option<gst::ClockTime> {
         .flatten()
         .collect();
     if links.is_empty() {
-        let element = sinkpad.parent_element()?;
-        let syncs = element.element_flags().contains(gst::ElementFlags::SINK)
-            && element
-                .find_property("sync")
-                .is_some_and(|sync| sync.value_type() == bool::static_type())
-            && element.property::<bool>("sync");
+        let sink = sinkpad
+            .parent_element()?
+            .downcast::<gst_base::BaseSink>()
+            .ok()?;
         let mut query = gst::query::Latency::new();
-        return (syncs && element.query(&mut query)).then(|| query.result().1);
+        return (sink.is_sync() && sink.query(&mut query)).then(|| query.result().1);
     }
     let peers = links.iter().filter_map(|pad| pad.peer());
     peers

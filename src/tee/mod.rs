@@ -15,7 +15,6 @@ mod receiver;
 mod sink;
 mod stats;
 
-use std::sync::LazyLock;
 use std::time::Instant;
 
 use glib::prelude::*;
@@ -23,9 +22,10 @@ use glib::prelude::*;
 use crate::fanout::Fanout;
 pub(crate) use branch::thread_waker;
 pub(crate) use item::Item;
+use once_cell::sync::Lazy;
 pub(crate) use receiver::ReceiverPad;
 
-pub(crate) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
         "dronetee",
         gst::DebugColorFlags::empty(),
@@ -64,7 +64,7 @@ glib::wrapper! {
 
 /// Monotonic time, ns.
 pub(crate) fn now() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static START: Lazy<Instant> = Lazy::new(Instant::now);
     // Not zero at the first call: zero stands for "never" in the accounts.
     START.elapsed().as_nanos() as u64 + 1
 }

@@ -2,12 +2,13 @@
 //! The src pad: one consumer's settings and what can be read of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use glib::prelude::*;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use once_cell::sync::{Lazy, OnceCell};
 
 use super::allocation::Offer;
 use super::branch::Branch;
@@ -24,7 +25,7 @@ use crate::reason::DropReason;
 pub struct DroneTeePad {
     settings: Mutex<PadSettings>,
     /// Element and consumer; set once when the pad is requested.
-    membership: OnceLock<(glib::WeakRef<DroneTee>, TakerId)>,
+    membership: OnceCell<(glib::WeakRef<DroneTee>, TakerId)>,
     /// Taken by the application itself, not by a branch.
     receiver: AtomicBool,
     run: Mutex<Option<u32>>,
@@ -240,7 +241,7 @@ impl ObjectSubclass for DroneTeePad {
 
 impl ObjectImpl for DroneTeePad {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(props::pad);
+        static PROPERTIES: Lazy<Vec<glib::ParamSpec>> = Lazy::new(props::pad);
         &PROPERTIES
     }
 
