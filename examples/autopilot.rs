@@ -191,9 +191,11 @@ fn main_job() -> Result<()> {
     for worker in workers {
         worker.join().map_err(|_| "a consumer panicked")?;
     }
+    if health.published > 0 {
+        println!("at the end:");
+        Table::default().show(&health);
+    }
     outcome.map_err(|error| format!("{url}: {error}"))?;
-    println!("at the end:");
-    Table::default().show(&health);
     match health
         .consumers
         .iter()

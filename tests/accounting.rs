@@ -1,71 +1,120 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The accounts: to the frame, at any moment, with a reason for each drop.
+//! The ledger: what came in is what went out, waits, is in flight or was dropped, to the frame.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "common/accounts.rs"]
+mod accounts;
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use common::{Rig, assert_balanced, wait_for};
+use accounts::{
+    Watcher, assert_element_balanced, attach, count, count_frames, pad_stats, random, work_for,
+};
+use common::{REASONS, Rig, assert_balanced, frame, wait_for};
 use gst::prelude::*;
 
 #[test]
-fn every_snapshot_balances_while_frames_flow() {
-    let rig = Rig::started();
-    let consumers: Vec<_> = (0..4).map(|n| rig.consumer(&format!("c{n}"))).collect();
-    consumers[1].pad.set_property("depth", 1u32);
-    consumers[2].pad.set_property("max-age", 200_000u64);
-    for consumer in &consumers {
-        consumer.record.forgetful.store(true, Ordering::Relaxed);
-    }
-    // What probes count is what the accounts must say.
-    let taken = Arc::new(AtomicU64::new(0));
-    let count = taken.clone();
-    consumers[1]
-        .pad
-        .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            count.fetch_add(1, Ordering::Relaxed);
-            gst::PadProbeReturn::Ok
+fn every_snapshot_balances_under_load_with_random_losses() {
+    const FRAMES: u64 = 20_000;
+    let rig = Rig::with(|tee| tee.set_property("drop-messages-interval", 1u32));
+    rig.begin(&common::caps(8));
+    let sent = count_frames(&rig.src);
+    let pads = [
+        attach(&rig, "quick", |_| Ok(gst::FlowSuccess::Ok)),
+        attach(&rig, "fitful", |_| {
+            if random(20) == 0 {
+                work_for(Duration::from_micros(random(2_000) as u64));
+            }
+            Ok(gst::FlowSuccess::Ok)
+        }),
+        attach(&rig, "refusing", |_| match random(3) {
+            0 => Err(gst::FlowError::Flushing),
+            _ => Ok(gst::FlowSuccess::Ok),
+        }),
+        attach(&rig, "ageing", |_| {
+            work_for(Duration::from_micros(random(300) as u64));
+            Ok(gst::FlowSuccess::Ok)
+        }),
+    ];
+    pads[3].set_property("max-age", 200_000u64);
+    pads[3].set_property("depth", 64u32);
+    let pushed = pads.each_ref().map(count_frames);
+    let watcher = Watcher::start(&rig.tee);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..FRAMES {
+                rig.push(n).unwrap();
+                if n % 8 == 0 {
+                    std::thread::yield_now();
+                }
+            }
         });
-    let done = Arc::new(AtomicBool::new(false));
-    let finished = done.clone();
-    let src = rig.src.clone();
-    let upstream = std::thread::spawn(move || {
-        for n in 0..50_000 {
-            src.push(common::frame(n)).unwrap();
-        }
-        finished.store(true, Ordering::Relaxed);
+        scope.spawn(|| {
+            for _ in 0..200 {
+                pads[1].set_property("depth", 1 + random(8) as u32);
+                std::thread::yield_now();
+            }
+        });
     });
-    let mut last = 0;
-    while !done.load(Ordering::Relaxed) {
-        let stats = rig.tee.property::<gst::Structure>("stats");
-        let published = stats.get::<u64>("published").unwrap();
-        assert!(published >= last);
-        last = published;
-        let mut dropped = 0;
-        for consumer in stats.get::<gst::Array>("consumers").unwrap().as_slice() {
-            let consumer = consumer.get::<gst::Structure>().unwrap();
-            assert_balanced(&consumer);
-            assert_eq!(consumer.get::<u64>("in").unwrap(), published);
-            dropped += consumer.get::<u64>("dropped").unwrap();
-        }
-        assert_eq!(stats.get::<u64>("dropped").unwrap(), dropped);
+    for (pad, pushed) in pads.iter().zip(&pushed) {
+        wait_for("an empty queue", || {
+            count(pad, "out") + count(pad, "dropped") == FRAMES
+        });
+        let refused = count(pad, "dropped-flushing") + count(pad, "out");
+        assert_eq!(refused, pushed.load(Ordering::SeqCst), "{pad:?}");
     }
-    upstream.join().unwrap();
-    for consumer in &consumers {
-        consumer.wait_idle();
-        assert_eq!(consumer.count("in"), 50_000);
-    }
-    assert_eq!(consumers[1].count("out"), taken.load(Ordering::Relaxed));
-    assert!(
-        rig.tee.property::<u64>("dropped") > 0,
-        "nothing was dropped: a weak test"
-    );
+    assert!(watcher.finish() >= 10);
+    assert_eq!(sent.load(Ordering::SeqCst), FRAMES);
+    assert_eq!(rig.tee.property::<u64>("published"), FRAMES);
+    assert!(count(&pads[2], "dropped-flushing") > 0);
+    let dropped: u64 = pads.iter().map(|pad| count(pad, "dropped")).sum();
+    assert_eq!(rig.tee.property::<u64>("dropped"), dropped);
 }
 
 #[test]
-fn the_oldest_waiting_frame_gives_way() {
+fn real_elements_get_what_the_probes_counted() {
+    const FRAMES: u64 = 300;
+    common::init();
+    let line = format!(
+        "videotestsrc num-buffers={FRAMES} ! video/x-raw,width=16,height=16 ! dronetee name=t \
+         t.src_all ! fakesink sync=false \
+         t.src_slow ! identity sleep-time=1000 ! fakesink sync=false \
+         t.src_queued ! queue ! fakesink sync=false"
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let tee = pipeline.downcast_ref::<gst::Bin>().unwrap().by_name("t");
+    let tee = tee.unwrap();
+    let arrived = count_frames(&tee.static_pad("sink").unwrap());
+    let pads = tee.src_pads();
+    let pushed: Vec<_> = pads.iter().map(count_frames).collect();
+    let watcher = Watcher::start(&tee);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(30), &ends);
+    assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
+    assert!(watcher.finish() > 0);
+    assert_eq!(arrived.load(Ordering::SeqCst), FRAMES);
+    assert_eq!(tee.property::<u64>("published"), FRAMES);
+    for (pad, pushed) in pads.iter().zip(&pushed) {
+        assert_eq!(count(pad, "in"), FRAMES);
+        assert_eq!(count(pad, "out"), pushed.load(Ordering::SeqCst));
+        assert_eq!(count(pad, "in"), count(pad, "out") + count(pad, "dropped"));
+        assert_eq!(count(pad, "dropped"), count(pad, "dropped-slow"));
+    }
+    assert!(count(&tee.static_pad("src_slow").unwrap(), "dropped-slow") > 0);
+    pipeline.set_state(gst::State::Null).unwrap();
+    // Readable after the stop, and nothing was left to drop.
+    assert_eq!(count(&pads[0], "in"), FRAMES);
+    pipeline.set_state(gst::State::Ready).unwrap();
+    assert_eq!(tee.property::<u64>("published"), FRAMES);
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn depth_takes_effect_at_once() {
     let rig = Rig::started();
     let slow = rig.consumer("slow");
     slow.stick();
@@ -73,124 +122,217 @@ fn the_oldest_waiting_frame_gives_way() {
     slow.wait_in_flight();
     rig.push_all(1..10);
     assert_eq!((slow.level(), slow.count("dropped-slow")), (4, 5));
-    // A smaller depth takes effect at once, a larger one too.
     slow.pad.set_property("depth", 2u32);
     assert_eq!((slow.level(), slow.count("dropped-slow")), (2, 7));
-    rig.tee.set_property("depth", 6u32);
+    slow.pad.set_property("depth", 6u32);
+    rig.push_all(10..14);
+    assert_eq!((slow.level(), slow.count("dropped-slow")), (6, 7));
     slow.pad.set_property("depth", 0u32);
-    rig.push_all(10..15);
-    assert_eq!((slow.level(), slow.count("dropped-slow")), (6, 8));
+    assert_eq!((slow.level(), slow.count("dropped-slow")), (4, 9));
+    rig.tee.set_property("depth", 1u32);
+    assert_eq!((slow.level(), slow.count("dropped-slow")), (1, 12));
+    assert_balanced(&slow.stats());
     slow.unstick();
     slow.wait_idle();
-    assert_eq!(slow.offsets(), [0, 9, 10, 11, 12, 13, 14]);
-    assert_eq!(slow.count("dropped"), 8);
+    assert_eq!(slow.offsets(), [0, 13]);
 }
 
 #[test]
-fn bytes_and_time_are_limits_too() {
+fn bytes_and_time_limit_what_waits() {
     let rig = Rig::started();
-    let [bytes, time] = ["bytes", "time"].map(|name| rig.consumer(name));
+    let (bytes, time) = (rig.consumer("bytes"), rig.consumer("time"));
     for consumer in [&bytes, &time] {
         consumer.pad.set_property("depth", 100u32);
         consumer.stick();
     }
-    bytes.pad.set_property("max-size-bytes", 16u32 * 3);
+    // Frames of 16 bytes.
+    bytes.pad.set_property("max-size-bytes", 40u32);
     time.pad.set_property("max-size-time", 100_000_000u64);
     rig.push(0).unwrap();
     bytes.wait_in_flight();
     time.wait_in_flight();
-    rig.push_all(1..11);
-    assert_eq!((bytes.level(), bytes.count("dropped-slow")), (3, 7));
-    assert_eq!(bytes.pad.property::<u32>("current-level-bytes"), 48);
-    // 100 ms hold three frames of 33.3 ms.
-    assert_eq!((time.level(), time.count("dropped-slow")), (3, 7));
-    let waits: u64 = time.pad.property("current-level-time");
-    assert!((99_999_990..=100_000_000).contains(&waits), "{waits}");
-    // One frame may always wait, whatever its size.
+    rig.push_all(1..10);
+    assert_eq!((bytes.level(), bytes.count("dropped-slow")), (2, 7));
+    assert_eq!((time.level(), time.count("dropped-slow")), (3, 6));
+    let level_bytes: u32 = time.pad.property("current-level-bytes");
+    let level_time: u64 = time.pad.property("current-level-time");
+    assert_eq!(level_bytes, 48);
+    assert!((99_999_990..=100_000_000).contains(&level_time));
+    // One may always wait.
     bytes.pad.set_property("max-size-bytes", 1u32);
-    assert_eq!(bytes.level(), 1);
+    time.pad.set_property("max-size-time", 1u64);
+    for consumer in [&bytes, &time] {
+        assert_eq!((consumer.level(), consumer.count("dropped-slow")), (1, 8));
+        consumer.unstick();
+        consumer.wait_idle();
+        assert_eq!(consumer.offsets(), [0, 9]);
+    }
 }
 
 #[test]
 fn frames_that_waited_too_long_are_stale() {
+    const AGE: Duration = Duration::from_millis(20);
     let rig = Rig::started();
-    let slow = rig.consumer("slow");
-    slow.pad.set_property("max-age", 1_000_000u64);
-    slow.stick();
-    rig.push(0).unwrap();
-    slow.wait_in_flight();
+    let (aged, patient) = (rig.consumer("aged"), rig.consumer("patient"));
+    for consumer in [&aged, &patient] {
+        consumer.stick();
+    }
+    rig.push_all(0..1);
+    aged.wait_in_flight();
+    patient.wait_in_flight();
+    aged.pad.set_property("max-age", AGE.as_nanos() as u64);
+    patient.pad.set_property("max-age", 3_600_000_000_000u64);
     rig.push_all(1..4);
-    wait_for("the wait", || {
-        slow.stats().get::<u64>("in-flight-for").unwrap() > 10_000_000
-    });
-    slow.unstick();
-    slow.wait_idle();
-    assert_eq!(slow.count("dropped-stale"), 3);
-    assert_eq!(slow.offsets(), [0]);
+    let published = Instant::now();
+    wait_for("their ageing", || published.elapsed() > 2 * AGE);
+    aged.unstick();
+    patient.unstick();
+    aged.wait_idle();
+    patient.wait_idle();
+    assert_eq!(aged.offsets(), [0]);
+    assert_eq!(aged.count("dropped-stale"), 3);
+    assert_eq!(aged.count("dropped"), 3);
+    assert_eq!(patient.offsets(), [0, 1, 2, 3]);
+    // It is served on.
+    aged.pad.set_property("max-age", 0u64);
     rig.push(4).unwrap();
-    wait_for("a fresh frame", || slow.offsets() == [0, 4]);
-    assert!(slow.frames()[1].flags().contains(gst::BufferFlags::DISCONT));
+    aged.wait_idle();
+    assert_eq!(aged.offsets(), [0, 4]);
+    assert!(aged.frames()[1].flags().contains(gst::BufferFlags::DISCONT));
 }
 
 #[test]
 fn lists_are_counted_frame_by_frame() {
     let rig = Rig::started();
-    let slow = rig.consumer("slow");
+    let (slow, all) = (rig.consumer("slow"), rig.consumer("all"));
+    let pushed = count_frames(&all.pad);
+    all.pad.set_property("depth", 100u32);
     slow.stick();
     rig.push(0).unwrap();
     slow.wait_in_flight();
-    let mut list = gst::BufferList::new();
-    for n in 1..8 {
-        list.get_mut().unwrap().add(common::frame(n));
-    }
+    let list: gst::BufferList = (1..11).map(frame).collect();
     rig.src.push_list(list).unwrap();
-    assert_eq!(
-        (slow.count("in"), slow.level(), slow.count("dropped-slow")),
-        (8, 4, 3)
-    );
-    assert_eq!(rig.tee.property::<u64>("published"), 8);
+    all.wait_idle();
+    assert_eq!(rig.tee.property::<u64>("published"), 11);
+    assert_eq!(all.offsets(), (0..11).collect::<Vec<_>>());
+    assert_eq!(pushed.load(Ordering::SeqCst), 11);
+    assert_eq!((slow.count("in"), slow.level()), (11, 4));
+    assert_eq!(slow.count("dropped-slow"), 6);
     slow.unstick();
     slow.wait_idle();
-    assert_eq!(slow.offsets(), [0, 4, 5, 6, 7]);
+    assert_eq!(slow.offsets(), [0, 7, 8, 9, 10]);
 }
 
 #[test]
-fn a_coded_stream_waits_for_the_next_keyframe() {
+fn in_counts_from_the_moment_of_joining() {
+    let rig = Rig::started();
+    let early = rig.consumer("early");
+    rig.push_all(0..5);
+    let late = rig.consumer("late");
+    for n in 5..12 {
+        rig.push(n).unwrap();
+        late.wait_idle();
+        early.wait_idle();
+    }
+    assert_eq!((late.count("in"), late.count("out")), (7, 7));
+    assert_eq!(early.count("in"), 12);
+    assert_eq!(rig.tee.property::<u64>("published"), 12);
+    assert_eq!(rig.tee.property::<u64>("dropped"), early.count("dropped"));
+}
+
+#[test]
+fn the_elements_drops_include_those_of_released_consumers() {
+    let rig = Rig::started();
+    let (gone, stays) = (rig.consumer("gone"), rig.consumer("stays"));
+    gone.stick();
+    stays.stick();
+    rig.push(0).unwrap();
+    gone.wait_in_flight();
+    stays.wait_in_flight();
+    rig.push_all(1..10);
+    assert_eq!(rig.tee.property::<u64>("dropped"), 10);
+    rig.tee.release_request_pad(&gone.pad);
+    // What waited goes with the pad; its frame in flight is with the branch still.
+    assert_eq!(gone.count("dropped-flushing"), 4);
+    assert_balanced(&gone.stats());
+    assert_eq!(rig.tee.property::<u64>("dropped"), 14);
+    assert_element_balanced(&rig.tee);
+    rig.push_all(10..12);
+    assert_eq!(rig.tee.property::<u64>("dropped"), 16);
+    gone.unstick();
+    stays.unstick();
+    stays.wait_idle();
+    assert_eq!(rig.tee.property::<u64>("dropped"), 16);
+    assert_eq!(stays.count("dropped"), 7);
+}
+
+#[test]
+fn each_drop_has_its_reason() {
+    let rig = Rig::started();
+    let (flushed, failed, ended) = (
+        rig.consumer("flushed"),
+        rig.consumer("failed"),
+        rig.consumer("ended"),
+    );
+    let unlinked = rig.tee.request_pad_simple("src_unlinked").unwrap();
+    flushed.stick();
+    failed.answer(Some(gst::FlowError::Error));
+    ended.answer(Some(gst::FlowError::Eos));
+    rig.push(0).unwrap();
+    flushed.wait_in_flight();
+    wait_for("its end", || count(&unlinked, "dropped-not-linked") == 1);
+    failed.wait_idle();
+    ended.wait_idle();
+    rig.push_all(1..4);
+    assert_eq!(failed.count("dropped-error"), 4);
+    assert_eq!(ended.count("dropped-eos"), 4);
+    assert_eq!(count(&unlinked, "dropped-not-linked"), 4);
+    assert!(rig.src.push_event(gst::event::FlushStart::new()));
+    assert_eq!(flushed.count("dropped-flushing"), 3);
+    assert_eq!(flushed.level(), 0);
+    flushed.unstick();
+    wait_for("its return", || flushed.count("in-flight") == 0);
+    for (stats, reason) in [
+        (flushed.stats(), "flushing"),
+        (failed.stats(), "error"),
+        (ended.stats(), "eos"),
+        (pad_stats(&unlinked), "not-linked"),
+    ] {
+        assert_balanced(&stats);
+        for other in REASONS.into_iter().filter(|other| *other != reason) {
+            let name = format!("dropped-{other}");
+            assert_eq!(stats.get::<u64>(&name).unwrap(), 0, "{name} of {reason}");
+        }
+    }
+}
+
+#[test]
+fn counters_start_at_zero_and_stay_readable() {
     let rig = Rig::started();
     let slow = rig.consumer("slow");
-    slow.pad.set_property("depth", 3u32);
-    rig.upstream_events.lock().unwrap().clear();
-    let push = |n: u64, key: bool| {
-        let mut buffer = common::frame(n);
-        if !key {
-            buffer
-                .get_mut()
-                .unwrap()
-                .set_flags(gst::BufferFlags::DELTA_UNIT);
+    for life in 0..3 {
+        if life > 0 {
+            rig.tee.set_state(gst::State::Playing).unwrap();
+            assert_eq!(rig.tee.property::<u64>("published"), 0);
+            assert_eq!(rig.tee.property::<u64>("dropped"), 0);
+            assert_eq!((slow.count("in"), slow.count("dropped")), (0, 0));
+            assert_eq!((slow.count("out"), slow.level()), (0, 0));
+            rig.begin(&common::caps(8));
         }
-        rig.src.push(buffer).unwrap();
-    };
-    slow.stick();
-    push(0, true);
-    slow.wait_in_flight();
-    (1..5).for_each(|n| push(n, false));
-    // The first that had to go took the ones that need it along.
-    assert_eq!(slow.count("dropped-slow"), 1);
-    assert_eq!(
-        (slow.count("dropped-waiting-keyframe"), slow.level()),
-        (3, 0)
-    );
-    push(5, false);
-    push(6, true);
-    push(7, false);
-    slow.unstick();
-    slow.wait_idle();
-    assert_eq!(slow.offsets(), [0, 6, 7]);
-    assert_eq!(slow.count("dropped-waiting-keyframe"), 4);
-    let requests = rig.upstream_events.lock().unwrap();
-    let requests = requests
-        .iter()
-        .filter(|event| gst_video::ForceKeyUnitEvent::is(event));
-    assert_eq!(requests.count(), 1);
-    assert_eq!(slow.stats().get::<u64>("requested-keyframes").unwrap(), 1);
+        slow.stick();
+        rig.push(0).unwrap();
+        slow.wait_in_flight();
+        rig.push_all(1..10);
+        std::thread::scope(|scope| {
+            scope.spawn(|| rig.tee.set_state(gst::State::Ready).unwrap());
+            wait_for("the stop", || slow.level() == 0);
+            slow.unstick();
+        });
+        wait_for("its return", || slow.count("in-flight") == 0);
+        assert_eq!(rig.tee.property::<u64>("published"), 10);
+        assert_eq!((slow.count("in"), slow.level()), (10, 0));
+        assert_eq!(slow.count("dropped-slow"), 5);
+        assert!(slow.count("dropped-flushing") >= 4);
+        assert_balanced(&slow.stats());
+    }
 }

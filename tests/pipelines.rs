@@ -8,24 +8,38 @@ mod rtsp_server;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rtsp_server::{RtspServer, Streams};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The directory that cargo put the plugin into.
-fn plugin_dir() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().to_owned()
+/// A directory with the plugin of this build, and nothing else.
+///
+/// Cargo copies a `cdylib` out of `deps/` only for some commands: a copy there may be of yesterday.
+fn plugin_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipelines");
+        std::fs::create_dir_all(&dir).unwrap();
+        let plugin = std::env::current_exe()
+            .unwrap()
+            .with_file_name("libgstdronetee.so");
+        let link = dir.join("libgstdronetee.so");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(plugin, &link).unwrap();
+        dir
+    })
 }
 
+/// With a registry of its own: the user's stays as it is.
 fn tool(name: &str) -> Command {
+    let registry = plugin_dir().join(format!("registry-{}.bin", name.replace('/', "-")));
     let mut command = Command::new(name);
-    command.env("GST_PLUGIN_PATH", plugin_dir()).env(
-        "GST_REGISTRY",
-        plugin_dir().join(format!("test-registry-{name}.bin")),
-    );
+    command
+        .env("GST_PLUGIN_PATH", plugin_dir())
+        .env("GST_REGISTRY", registry);
     command
 }
 
@@ -228,4 +242,24 @@ fn records_and_relays_while_detection_lags() {
         decoded + 2 >= recorded && decoded > 30,
         "{decoded} of {recorded}"
     );
+}
+
+#[test]
+fn python_reads_the_accounts_and_the_messages() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/health.py");
+    let output = tool("/usr/bin/python3")
+        .arg(program)
+        .arg("3")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors, "");
+    let row = text
+        .lines()
+        .rfind(|line| line.contains("detection_client "))
+        .unwrap();
+    assert!(row.contains("detection_client_slow="), "{text}");
+    assert!(text.contains("dronetee-drop, consumer=(string)detection_client"));
 }

@@ -2,6 +2,7 @@
 //! A camera on loopback: a moving test picture as H.264, with sound, over RTSP.
 
 use gst::glib;
+use gst_rtsp_server::RTSPFilterResult;
 use gst_rtsp_server::prelude::*;
 
 /// What the camera sends.
@@ -15,7 +16,7 @@ pub(crate) enum Streams {
     Audio,
 }
 
-/// Stops with this.
+/// Stops with this, and hangs up on who is connected.
 pub(crate) struct RtspServer {
     url: String,
     main_loop: glib::MainLoop,
@@ -54,10 +55,10 @@ impl RtspServer {
         let thread = std::thread::Builder::new()
             .name("rtsp-server".into())
             .spawn(move || {
-                // The server lives in its loop's thread.
-                let _server = server;
                 // Cannot fail: nobody else runs this context.
                 let _ = context.with_thread_default(|| running.run());
+                // Connections have threads of their own, and would outlive the server.
+                server.client_filter(Some(&mut |_, _| RTSPFilterResult::Remove));
             })?;
         Ok(Self {
             url,

@@ -27,9 +27,10 @@ impl Table {
     }
 }
 
+/// At most 80 columns wide: a line that wraps could not be updated in place.
 fn render(health: &Health) -> String {
     let mut text = format!(
-        "published {}, {:.1} frames/s, dropped {}\n{:<20} {:<10} {:>8} {:>8} {:>8} {:>9}  dropped\n",
+        "published {}, {:.1} frames/s, dropped {}\n{:<20} {:<10} {:>8} {:>8} {:>8} {:>10} {:>8}\n",
         health.published,
         health.frame_rate,
         health.dropped,
@@ -39,31 +40,29 @@ fn render(health: &Health) -> String {
         "out",
         "waiting",
         "in flight",
+        "dropped",
     );
     for consumer in &health.consumers {
         let ledger = &consumer.ledger;
-        let drops: Vec<_> = ledger
-            .dropped
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| format!("{}={count}", reason.tag(&consumer.consumer)))
-            .collect();
-        let drops = if drops.is_empty() {
-            "none".into()
-        } else {
-            drops.join(" ")
-        };
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{:<20} {:<10} {:>8} {:>8} {:>8} {:>9}  {drops}",
+            "{:<20} {:<10} {:>8} {:>8} {:>8} {:>10} {:>8}",
             consumer.consumer,
             consumer.state.name(),
             ledger.frames_in,
             ledger.frames_out,
             ledger.waiting,
             ledger.in_flight,
+            ledger.dropped.total(),
         );
+        for (reason, count) in ledger.dropped.iter().filter(|(_, count)| *count > 0) {
+            let _ = writeln!(
+                text,
+                "{:>78}",
+                format!("{}={count}", reason.tag(&consumer.consumer))
+            );
+        }
     }
     text
 }

@@ -79,6 +79,7 @@ impl<F: Clone, E: Event> Core<F, E> {
             log: &self.log,
             now,
             flushing: self.flushing,
+            plain: (u64::MAX, None),
             desk: &mut self.desk,
             later,
         };
@@ -95,6 +96,7 @@ impl<F: Clone, E: Event> Core<F, E> {
             log: &self.log,
             now,
             flushing: self.flushing,
+            plain: (u64::MAX, None),
             desk: &mut self.desk,
             later,
         };

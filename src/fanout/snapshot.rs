@@ -268,33 +268,28 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         });
     }
 
-    /// Tells, with no lock held and in order, all that is due; nothing if somebody else does.
+    /// Tells, with no lock held and in order, what is due now; nothing if somebody else does.
+    ///
+    /// What comes up meanwhile is left to whoever reports: a handler that causes news with each
+    /// notice must not keep the caller forever.
     pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice)) {
-        {
-            let mut core = self.lock();
+        let now = clock();
+        let due = self.locked(|core, _| {
             if std::mem::replace(&mut core.desk.telling, true) {
-                return;
+                return None;
             }
-        }
+            core.collect(now);
+            Some(core.desk.outbox.len())
+        });
+        let Some(due) = due else { return };
         let telling = Telling(self);
-        loop {
-            let now = clock();
-            let notice = self.locked(|core, later| {
-                if core.desk.outbox.is_empty() {
-                    core.collect(now);
-                }
-                let notice = core.desk.outbox.pop_front();
-                if notice.is_none() {
-                    core.stop_telling(later);
-                }
-                notice
-            });
-            match notice {
-                Some(notice) => post(notice),
-                None => break,
+        for _ in 0..due {
+            let notice = self.lock().desk.outbox.pop_front();
+            if let Some(notice) = notice {
+                post(notice);
             }
         }
-        std::mem::forget(telling);
+        drop(telling);
     }
 
     /// True when all that was due is told.
@@ -320,11 +315,12 @@ impl<F: Clone, E: Event> Core<F, E> {
     fn stop_telling(&mut self, later: &mut Later<F, E>) {
         self.desk.telling = false;
         later.report |= std::mem::take(&mut self.desk.kept_waiting);
+        later.report |= !self.desk.outbox.is_empty();
     }
 
     fn next_report(&mut self, now: u64) -> Option<u64> {
         if self.desk.telling {
-            // Whoever tells goes on until nothing is due, and says when it is done.
+            // Whoever tells says when it is done.
             self.desk.kept_waiting = true;
             return None;
         }
@@ -354,7 +350,7 @@ impl<F: Clone, E: Event> Core<F, E> {
     }
 }
 
-/// Lets the next one tell if telling panicked.
+/// Lets the next one tell, also if telling panicked.
 struct Telling<'a, F: Clone, E: Event>(&'a Fanout<F, E>);
 
 impl<F: Clone, E: Event> Drop for Telling<'_, F, E> {

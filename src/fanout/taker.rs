@@ -41,11 +41,24 @@ pub(super) struct Cx<'a, F, E> {
     pub(super) now: u64,
     /// Frames are void.
     pub(super) flushing: bool,
+    /// The last answer of [`plain_loss`](Self::plain_loss), most takers ask for the same.
+    pub(super) plain: (u64, Option<Lost>),
     pub(super) desk: &'a mut Desk,
     pub(super) later: &'a mut Later<F, E>,
 }
 
 impl<F, E: Event> Cx<'_, F, E> {
+    /// What to tell of the frame at `position`, if no other is useless without it and drops are
+    /// not told one by one.
+    #[inline]
+    fn plain_loss(&mut self, position: u64) -> Option<Lost> {
+        if self.plain.0 != position {
+            let plain = !self.desk.tells_each() && !self.is_delta(position + 1);
+            self.plain = (position, plain.then(|| self.lost(position)));
+        }
+        self.plain.1
+    }
+
     fn is_delta(&self, position: u64) -> bool {
         self.log
             .entry(position)
@@ -205,12 +218,30 @@ impl<E: Event> Taker<E> {
             }
             self.needs_key = false;
         }
-        if self.more_limits || self.excess(end) > 0 {
-            self.fit(cx);
+        let excess = self.excess(end);
+        if self.more_limits || excess > 0 {
+            match cx.plain_loss(self.cursor) {
+                Some(lost) if excess == 1 && !self.more_limits && self.burst_end <= self.cursor => {
+                    self.give_way(cx, lost);
+                }
+                _ => self.fit(cx),
+            }
         }
         if let Some(waker) = self.waiting.take() {
             cx.later.wake.push(waker);
         }
+    }
+
+    /// Loses the oldest frame where nothing else follows from that, which is what happens with each
+    /// frame to each slow consumer of raw video: so it is made cheap.
+    #[inline]
+    fn give_way<F>(&mut self, cx: &mut Cx<'_, F, E>, lost: Lost) {
+        self.cursor += 1;
+        self.lost += 1;
+        self.discont = true;
+        self.dropped.add(DropReason::Slow, 1);
+        let due = self.told.note(DropReason::Slow, lost, cx.now);
+        cx.later.report |= due && cx.desk.config.drops;
     }
 
     /// How many frames wait beyond `depth`.

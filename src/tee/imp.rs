@@ -62,11 +62,11 @@ impl DroneTee {
         asked_for != 0 && self.frames_out_at_once(&mins) > asked_for
     }
 
-    pub(super) fn leaving(&self, name: &str) -> Option<DroneTeePad> {
-        lock(&self.leaving)
-            .iter()
-            .find(|pad| pad.name() == name)
-            .cloned()
+    /// A pad that has left, for its last summary.
+    pub(super) fn take_leaving(&self, is_it: impl Fn(&DroneTeePad) -> bool) -> Option<DroneTeePad> {
+        let mut leaving = lock(&self.leaving);
+        let index = leaving.iter().position(is_it)?;
+        Some(leaving.swap_remove(index))
     }
 
     fn set(&self, change: impl FnOnce(&mut Settings)) {
@@ -168,7 +168,6 @@ impl DroneTee {
         self.obj().child_removed(pad, &pad.name());
         self.obj().notify("num-src-pads");
         self.tell();
-        lock(&self.leaving).retain(|other| other != pad);
     }
 
     // ---- states ----------------------------------------------------------------------------

@@ -167,11 +167,9 @@ impl imp::DroneTee {
     }
 
     fn post_summary(&self, snapshot: &Snapshot) {
-        if let Some(stats) = self.summary_of(snapshot) {
-            let mut message = stats;
-            message.set_name("dronetee-summary");
-            self.post_structure(message);
-        }
+        let mut message = self.summary_of(snapshot);
+        message.set_name("dronetee-summary");
+        self.post_structure(message);
     }
 
     fn notify_state(&self, pad: &str, state: State, previous: State) {

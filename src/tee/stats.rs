@@ -2,7 +2,6 @@
 //! The structures behind `stats`.
 
 use glib::prelude::*;
-use gst::prelude::*;
 use gst::subclass::prelude::*;
 use hdrhistogram::Histogram;
 
@@ -137,15 +136,13 @@ impl imp::DroneTee {
         stats
     }
 
-    /// The `stats` of a pad that may be gone by now.
-    pub(super) fn summary_of(&self, snapshot: &Snapshot) -> Option<gst::Structure> {
-        let pad = self.obj().static_pad(&snapshot.label.pad);
-        let pad = pad
-            .and_downcast::<DroneTeePad>()
-            .or_else(|| self.leaving(&snapshot.label.pad));
-        Some(match pad {
+    /// The `stats` of a pad that may have left by now.
+    pub(super) fn summary_of(&self, snapshot: &Snapshot) -> gst::Structure {
+        let own = |pad: &DroneTeePad| pad.imp().id() == Some(snapshot.id);
+        let there = self.obj().consumers().into_iter().find(own);
+        match there.or_else(|| self.take_leaving(own)) {
             Some(pad) => self.pad_stats(&pad, snapshot),
             None => ledger_stats(snapshot),
-        })
+        }
     }
 }
