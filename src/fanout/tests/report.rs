@@ -12,7 +12,13 @@ use DropReason::{Error, Slow, Stale};
 
 fn told(rig: &Rig) -> Vec<Notice> {
     let mut notices = Vec::new();
-    rig.fan.tell(|| rig.now, |notice| notices.push(notice));
+    rig.fan.tell(
+        || rig.now,
+        |notice| {
+            notices.push(notice);
+            assert!(notices.len() < 10_000, "there is no end to it");
+        },
+    );
     notices
 }
 
@@ -78,6 +84,7 @@ fn with_interval_zero_each_drop_is_told_with_its_own_accounts() {
         assert_eq!(drop.count, 1);
         assert!(drop.ledger.balances());
         assert_eq!(drop.ledger.dropped.total(), index as u64 + 1);
+        assert_eq!(drop.ledger.frames_in, 4);
         assert_eq!(drop.lost.pts, Some(index as u64 * 10 * MS));
     }
     assert_eq!(rig.dropped(&one, Slow), 1);
@@ -178,6 +185,19 @@ fn the_summary_of_a_consumer_that_leaves_comes_after_its_drops() {
 }
 
 #[test]
+fn a_summary_does_not_wait_for_the_interval() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(1));
+    rig.publish("kk");
+    assert_eq!(drops(&told(&rig)), [(Slow, 1, 1)]);
+    rig.publish("kk");
+    rig.fan.summarize(one.id, rig.now);
+    let notices = told(&rig);
+    assert_eq!(drops(&notices), [(Slow, 2, 3)]);
+    assert!(matches!(notices.last(), Some(Notice::Summary(_))));
+}
+
+#[test]
 fn events_lost_are_told_once() {
     let mut rig = Rig::new();
     let _one = rig.join(depth(4));
@@ -245,6 +265,8 @@ fn a_second_teller_keeps_the_order_and_does_not_spin() {
     let now = rig.now;
     let mut order = Vec::new();
     std::thread::scope(|scope| {
+        // Gone with this closure, so that the teller does not wait if an assertion fails.
+        let leave = leave;
         let (fan, order) = (&rig.fan, &mut order);
         scope.spawn(move || {
             fan.tell(

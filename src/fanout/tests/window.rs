@@ -84,12 +84,13 @@ fn old_frames_are_stale_when_they_are_taken_and_when_one_comes() {
     rig.now += 60 * MS;
     rig.publish("k");
     rig.now += 40 * MS;
-    assert_eq!(rig.ledger(&one).waiting, 2);
+    rig.publish("k");
+    assert_eq!(rig.ledger(&one).waiting, 3);
     rig.now += 1;
     rig.publish("k");
     assert_eq!(rig.dropped(&one, Stale), 1);
     rig.now += 60 * MS;
-    assert_eq!(rig.drain(&one), "2!");
+    assert_eq!(rig.drain(&one), "2! 3");
     assert_eq!(rig.dropped(&one, Stale), 2);
     assert!(rig.alive().is_empty());
 }
