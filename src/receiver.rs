@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::RecvError;
-use crate::fanout::{Outcome, Taken, Ticket};
+use crate::fanout::{Taken, Ticket};
 use crate::frame::{Format, Frame};
 use crate::tee::{Item, ReceiverPad, now, thread_waker};
 
@@ -148,7 +148,7 @@ impl FrameReceiver {
         if let Some(frame) = self.in_flight.take() {
             self.pad
                 .record(frame.waited, now().saturating_sub(frame.since));
-            self.pad.finish(frame.ticket, Outcome::Delivered);
+            self.pad.finish(frame.ticket);
         }
     }
 }

@@ -15,7 +15,9 @@ fn a_consumer_that_never_returns_costs_the_others_nothing() {
     let rig = Rig::started();
     let (stuck, fast) = (rig.consumer("stuck"), rig.consumer("fast"));
     stuck.stick();
-    for n in 0..100 {
+    rig.push(0).unwrap();
+    stuck.wait_in_flight();
+    for n in 1..100 {
         rig.push(n).unwrap();
         wait_for("the fast one", || fast.offsets().len() as u64 == n + 1);
     }

@@ -7,7 +7,8 @@ use std::task::Waker;
 use super::later::Later;
 use super::taker::{Mode, Next, Taker};
 use super::{
-    Core, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId, Ticket,
+    Core, Done, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId,
+    Ticket,
 };
 
 impl<F: Clone, E: Event> Fanout<F, E> {
@@ -88,57 +89,27 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         now: u64,
         waker: &Waker,
     ) -> Taken<F, E> {
-        self.locked(|core, later| {
-            let base = core.log.base();
-            let Some((next, held_base)) = core.with(id, now, later, |taker, cx| {
-                let held_base = taker.needs_from() == base;
-                (taker.next(cx, run), held_base)
-            }) else {
-                return Taken::Closed;
-            };
-            let taken = match next {
-                Next::Closed => return Taken::Closed,
-                Next::Evicted => Taken::Evicted,
-                Next::Event(event) => {
-                    core.trim_events(later);
-                    Taken::Event(event)
-                }
-                Next::Nothing => {
-                    core.with(id, now, later, |taker, cx| taker.wait(cx, waker));
-                    Taken::Wait
-                }
-                Next::Frame(position) => core.hand_out(id, position, now, later),
-            };
-            if held_base {
-                core.trim(later);
-            }
-            if later.mode_changed {
-                core.settle();
-            }
-            taken
-        })
+        self.locked(|core, later| core.take(id, run, now, waker, later))
     }
 
-    /// The frame in flight came to its end; `flow` is the consumer's own word for how.
-    pub(crate) fn finish(
+    /// The frame in flight came to its end.
+    pub(crate) fn finish(&self, id: TakerId, done: Done, now: u64) {
+        self.locked(|core, later| core.finish(id, done, now, later));
+    }
+
+    /// [`finish`](Self::finish), then [`take`](Self::take), at once.
+    pub(crate) fn finish_and_take(
         &self,
         id: TakerId,
-        ticket: Ticket,
-        outcome: Outcome,
-        flow: i32,
+        done: Done,
+        run: Option<u32>,
         now: u64,
-    ) {
+        waker: &Waker,
+    ) -> Taken<F, E> {
         self.locked(|core, later| {
-            let known = core.with(id, now, later, |taker, cx| {
-                taker.finish(cx, ticket, outcome, flow);
-            });
-            if known.is_none() {
-                core.finish_left(id, ticket, outcome);
-            } else if outcome != Outcome::Delivered {
-                core.trim(later);
-                core.settle();
-            }
-        });
+            core.finish(id, done, now, later);
+            core.take(id, run, now, waker, later)
+        })
     }
 
     /// The consumer may have recovered: it is served again, if it is active.
@@ -223,5 +194,56 @@ impl<F: Clone, E: Event> Core<F, E> {
         if let Outcome::Lost(reason) | Outcome::Ended(reason) = outcome {
             self.released.add(reason, 1);
         }
+    }
+}
+
+impl<F: Clone, E: Event> Core<F, E> {
+    fn finish(&mut self, id: TakerId, done: Done, now: u64, later: &mut Later<F, E>) {
+        let known = self.with(id, now, later, |taker, cx| {
+            taker.finish(cx, done.ticket, done.outcome, done.flow);
+        });
+        if known.is_none() {
+            self.finish_left(id, done.ticket, done.outcome);
+        } else if done.outcome != Outcome::Delivered {
+            self.trim(later);
+            self.settle();
+        }
+    }
+
+    fn take(
+        &mut self,
+        id: TakerId,
+        run: Option<u32>,
+        now: u64,
+        waker: &Waker,
+        later: &mut Later<F, E>,
+    ) -> Taken<F, E> {
+        let base = self.log.base();
+        let Some((next, held_base)) = self.with(id, now, later, |taker, cx| {
+            let held_base = taker.needs_from() == base;
+            (taker.next(cx, run), held_base)
+        }) else {
+            return Taken::Closed;
+        };
+        let taken = match next {
+            Next::Closed => return Taken::Closed,
+            Next::Evicted => Taken::Evicted,
+            Next::Event(event) => {
+                self.trim_events(later);
+                Taken::Event(event)
+            }
+            Next::Nothing => {
+                self.with(id, now, later, |taker, cx| taker.wait(cx, waker));
+                Taken::Wait
+            }
+            Next::Frame(position) => self.hand_out(id, position, now, later),
+        };
+        if held_base {
+            self.trim(later);
+        }
+        if later.mode_changed {
+            self.settle();
+        }
+        taken
     }
 }

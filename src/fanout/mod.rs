@@ -28,7 +28,8 @@ pub use snapshot::State;
 pub(crate) use snapshot::{Rate, Snapshot, Totals};
 use taker::{Cx, Mode, Taker};
 pub(crate) use types::{
-    Answer, Event, FrameInfo, Label, Limits, Outcome, Published, Taken, TakenFrame, TakerId, Ticket,
+    Answer, Done, Event, FrameInfo, Label, Limits, Outcome, Published, Taken, TakenFrame, TakerId,
+    Ticket,
 };
 
 use crate::ledger::Drops;

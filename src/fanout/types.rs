@@ -132,3 +132,12 @@ pub(crate) struct Published {
     /// A consumer waits for a keyframe, and it is time to ask for one.
     pub(crate) request_keyframe: bool,
 }
+
+/// How the frame in flight came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    pub(crate) ticket: Ticket,
+    pub(crate) outcome: Outcome,
+    /// The consumer's own word for it, opaque here.
+    pub(crate) flow: i32,
+}

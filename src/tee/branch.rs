@@ -13,7 +13,7 @@ use gst::subclass::prelude::*;
 
 use super::item::Item;
 use super::{CAT, DroneTee, DroneTeePad, imp, now};
-use crate::fanout::{Outcome, Taken, TakenFrame};
+use crate::fanout::{Done, Outcome, Taken, TakenFrame};
 use crate::reason::DropReason;
 
 /// Wakes a thread that parks.
@@ -120,8 +120,15 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
     let Some(id) = pad.imp().id() else { return };
     let waker = thread_waker();
     let mut peer_was_inactive = false;
+    let mut done = None;
     loop {
-        match tee.stream.take(id, Some(run), now(), &waker) {
+        let taken = match done.take() {
+            Some(done) => tee
+                .stream
+                .finish_and_take(id, done, Some(run), now(), &waker),
+            None => tee.stream.take(id, Some(run), now(), &waker),
+        };
+        match taken {
             Taken::Wait => std::thread::park(),
             Taken::Closed => return,
             Taken::Event(Item::Event(event)) => {
@@ -137,7 +144,9 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
                 if std::mem::take(&mut peer_was_inactive) {
                     send_sticky_again(pad);
                 }
-                peer_was_inactive = push(tee, pad, frame) == Err(gst::FlowError::Flushing);
+                let pushed = push(pad, frame);
+                peer_was_inactive = pushed.outcome == Outcome::Lost(DropReason::Flushing);
+                done = Some(pushed);
             }
         }
     }
@@ -173,17 +182,12 @@ fn send_sticky_again(pad: &DroneTeePad) {
     }
 }
 
-fn push(
-    tee: &imp::DroneTee,
-    pad: &DroneTeePad,
-    taken: TakenFrame<gst::Buffer>,
-) -> Result<gst::FlowSuccess, gst::FlowError> {
+fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> Done {
     let buffer = flagged(taken.frame, taken.discont);
     gst::trace!(CAT, obj = pad, "Pushing {buffer:?}");
     let begin = now();
     let flow = pad.push(buffer);
-    let end = now();
-    pad.imp().record(taken.waited, end - begin);
+    pad.imp().record(taken.waited, now() - begin);
     let outcome = outcome(flow);
     if let Outcome::Ended(reason) = outcome {
         gst::info!(
@@ -192,11 +196,11 @@ fn push(
             "The branch said {flow:?}: drops are {reason} from now on"
         );
     }
-    if let Some(id) = pad.imp().id() {
-        let code = gst::FlowReturn::from(flow).into_glib();
-        tee.stream.finish(id, taken.ticket, outcome, code, end);
+    Done {
+        ticket: taken.ticket,
+        outcome,
+        flow: gst::FlowReturn::from(flow).into_glib(),
     }
-    flow
 }
 
 fn outcome(flow: Result<gst::FlowSuccess, gst::FlowError>) -> Outcome {

@@ -181,6 +181,12 @@ impl DroneTee {
             pad.imp().reset();
         }
         self.apply_report();
+        for pad in self.obj().consumers().iter().filter(|pad| pad.is_active()) {
+            // Requested while the state changed, and so reset after it had joined.
+            pad.imp()
+                .activate(true)
+                .map_err(|_| gst::StateChangeError)?;
+        }
         let reporter = Reporter::start(&self.obj()).map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
             gst::StateChangeError

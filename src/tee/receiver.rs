@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 
 use super::branch::flagged;
 use super::{DroneTee, DroneTeePad, Item, now};
-use crate::fanout::{Outcome, Taken, Ticket, Totals};
+use crate::fanout::{Done, Outcome, Taken, Ticket, Totals};
 use crate::{ConsumerHealth, Error, Health};
 
 /// Takes from the queue of a pad that has no branch.
@@ -33,9 +33,15 @@ impl ReceiverPad {
         }
     }
 
-    pub(crate) fn finish(&self, ticket: Ticket, outcome: Outcome) {
+    /// The frame in flight is done with.
+    pub(crate) fn finish(&self, ticket: Ticket) {
+        let done = Done {
+            ticket,
+            outcome: Outcome::Delivered,
+            flow: 0,
+        };
         if let Some(id) = self.pad.imp().id() {
-            self.tee.imp().stream.finish(id, ticket, outcome, 0, now());
+            self.tee.imp().stream.finish(id, done, now());
         }
     }
 

@@ -273,7 +273,12 @@ impl Rig {
             Outcome::Delivered => 0,
             Outcome::Lost(reason) | Outcome::Ended(reason) => -(reason.index() as i32) - 1,
         };
-        self.fan.finish(reader.id, ticket, outcome, flow, self.now);
+        let done = Done {
+            ticket,
+            outcome,
+            flow,
+        };
+        self.fan.finish(reader.id, done, self.now);
     }
 
     /// Takes all there is: frames by number, with `!` if DISCONT, events by their initial.

@@ -80,7 +80,12 @@ fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
                 seen.lost += taken.lost_before;
                 drop(taken.frame);
                 let fan = &shared.fan;
-                fan.finish(id, taken.ticket, Outcome::Delivered, 0, shared.now());
+                let done = Done {
+                    ticket: taken.ticket,
+                    outcome: Outcome::Delivered,
+                    flow: 0,
+                };
+                fan.finish(id, done, shared.now());
             }
         }
     }
