@@ -148,14 +148,12 @@ impl imp::DroneTee {
     /// Answers ALLOCATION with what all branches can do and what can be out at once.
     pub(super) fn answer_allocation(&self, query: &mut gst::query::Allocation) -> bool {
         let (caps, need_pool) = query.get_owned();
-        let pads = self.obj().consumers();
-        let served: Vec<_> = pads
-            .iter()
-            .filter(|pad| self.takes_part(pad))
-            .cloned()
-            .collect();
-        let (receivers, branches): (Vec<_>, Vec<_>) =
-            served.into_iter().partition(|pad| pad.imp().is_receiver());
+        let branches = self.branches();
+        let receivers = self
+            .obj()
+            .consumers()
+            .into_iter()
+            .filter(|pad| pad.imp().is_receiver() && self.takes_part(pad));
         let asked = gst::query::Allocation::new(caps.as_ref(), need_pool);
         let ask = Ask::put(self, asked.into(), &branches);
         let mut offers: Vec<_> = branches
@@ -168,7 +166,7 @@ impl imp::DroneTee {
                 offer.unwrap_or_default()
             })
             .collect();
-        offers.extend(receivers.iter().map(|_| Offer::of_receiver(caps.as_ref())));
+        offers.extend(receivers.map(|_| Offer::of_receiver(caps.as_ref())));
         let mins: Vec<_> = offers.iter().map(|offer| offer.min_buffers).collect();
         let min = self.frames_out_at_once(&mins);
         self.note_allocation(min);
@@ -197,15 +195,17 @@ impl imp::DroneTee {
         !gone && (pad.imp().is_receiver() || pad.is_linked()) && pad.is_active()
     }
 
+    /// The branches that can be asked.
+    fn branches(&self) -> Vec<DroneTeePad> {
+        let mut pads = self.obj().consumers();
+        pads.retain(|pad| self.takes_part(pad) && !pad.imp().is_receiver());
+        pads
+    }
+
     /// DRAIN: true when no branch holds a frame any more.
     pub(super) fn answer_drain(&self, query: &gst::QueryRef) -> bool {
         self.stream.forget_gop();
-        let pads: Vec<_> = self
-            .obj()
-            .consumers()
-            .into_iter()
-            .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
-            .collect();
+        let pads = self.branches();
         let ask = Ask::put(self, query.copy(), &pads);
         let all = pads.iter().all(|pad| ask.answer_of(pad) == Some(true));
         all && self.stream.is_drained()
@@ -213,12 +213,7 @@ impl imp::DroneTee {
 
     /// Any other serialized query: the first branch that can answer does.
     pub(super) fn answer_serialized(&self, query: &mut gst::QueryRef) -> bool {
-        let pads: Vec<_> = self
-            .obj()
-            .consumers()
-            .into_iter()
-            .filter(|pad| self.takes_part(pad) && !pad.imp().is_receiver())
-            .collect();
+        let pads = self.branches();
         let ask = Ask::put(self, query.copy(), &pads);
         let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((.., answer)) = answers.iter().find(|(_, answered, _)| *answered) else {
