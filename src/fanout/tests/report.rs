@@ -328,11 +328,14 @@ fn a_panic_in_a_handler_does_not_silence_the_rest() {
     config(&rig, 0, 0);
     let _one = rig.join(depth(1));
     rig.publish("kkk");
+    let woken = Arc::default();
+    assert_eq!(rig.fan.next_report(rig.now, &bell(&woken)), Some(0));
     let fan = rig.fan.clone();
     let told_first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         fan.tell(|| 0, |_| std::panic::resume_unwind(Box::new(())));
     }));
     assert!(told_first.is_err());
+    assert_eq!(woken.load(Ordering::SeqCst), 1, "somebody has to go on");
     assert_eq!(drops(&told(&rig)), [(Slow, 1, 2)]);
 }
 
