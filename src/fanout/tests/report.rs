@@ -298,17 +298,44 @@ fn a_second_teller_keeps_the_order_and_does_not_spin() {
     assert_eq!(rig.dropped(&one, Slow), 2);
 }
 
+/// A transition is not written down before somebody looks: who was kept from it has to.
+#[test]
+fn who_was_kept_from_telling_is_woken() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(1));
+    rig.publish("kk");
+    let ticket = rig.frame(&one).ticket;
+    let woken = Arc::default();
+    let mut told_states = Vec::new();
+    rig.fan.tell(
+        || rig.now,
+        |notice| {
+            told_states.extend(states(&[notice]));
+            rig.finish(&one, ticket, Outcome::Ended(Error));
+            rig.fan.tell(|| rig.now, |_| panic!("out of order"));
+            assert_eq!(rig.fan.next_report(rig.now, &bell(&woken)), None);
+        },
+    );
+    assert_eq!(told_states, []);
+    assert_eq!(woken.load(Ordering::SeqCst), 1);
+    assert_eq!(states(&told(&rig)), [(State::Ok, State::Failed)]);
+    assert!(rig.lock_was_free());
+}
+
 #[test]
 fn a_panic_in_a_handler_does_not_silence_the_rest() {
     let mut rig = Rig::new();
     config(&rig, 0, 0);
     let _one = rig.join(depth(1));
     rig.publish("kkk");
+    let woken = Arc::default();
+    assert_eq!(rig.fan.next_report(rig.now, &bell(&woken)), Some(0));
     let fan = rig.fan.clone();
     let told_first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         fan.tell(|| 0, |_| std::panic::resume_unwind(Box::new(())));
     }));
     assert!(told_first.is_err());
+    assert_eq!(woken.load(Ordering::SeqCst), 1, "somebody has to go on");
     assert_eq!(drops(&told(&rig)), [(Slow, 1, 2)]);
 }
 
