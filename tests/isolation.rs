@@ -50,6 +50,8 @@ fn one_branch_fails_alone() {
     ] {
         let rig = Rig::started();
         let (bad, good) = (rig.consumer("bad"), rig.consumer("good"));
+        // It shall lose frames for its answer only.
+        bad.pad.set_property("depth", 100u32);
         bad.answer(Some(flow));
         for n in 0..50 {
             rig.push(n).unwrap();
