@@ -8,12 +8,12 @@
 
 mod setup;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use setup::{Behaviour, Kind, Setup, frame, nanos};
+use setup::{Behaviour, Figures, Kind, Setup, frame, nanos};
 
 const KINDS: [Kind; 2] = [Kind::Tee, Kind::DroneTee];
 const ROUNDS: usize = 7;
@@ -134,10 +134,8 @@ fn latency() {
 }
 
 fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
-    let histogram = Arc::new(Mutex::new(
-        Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3).unwrap(),
-    ));
-    let setup = Setup::new(kind, 3, Behaviour::Measure(histogram.clone()));
+    let figures: Vec<Figures> = (0..3).map(|_| setup::figures()).collect();
+    let setup = Setup::new(kind, 3, Behaviour::Measure(figures.clone()));
     let period = Duration::from_secs(1) / rate;
     let begin = Instant::now();
     for n in 0..frames {
@@ -151,10 +149,13 @@ fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
         }
         setup.publish(frame(nanos()));
     }
-    setup.wait_measured(u64::from(frames) * 3, &histogram);
+    setup.wait_measured(u64::from(frames), &figures);
     drop(setup);
-    let histogram = histogram.lock().unwrap();
-    histogram.clone()
+    let mut all = figures[0].lock().unwrap().clone();
+    for figures in &figures[1..] {
+        all.add(&*figures.lock().unwrap()).unwrap();
+    }
+    all
 }
 
 /// Distinct frames alive, each branch stuck with another one and all queues full.

@@ -23,7 +23,15 @@ pub(crate) enum Behaviour {
     /// The first `n` consumers get stuck, as told.
     Staggered,
     /// Notes how long a frame took.
-    Measure(Arc<Mutex<Histogram<u64>>>),
+    Measure(Vec<Figures>),
+}
+
+/// Of one consumer, in ns; its own, as a shared lock would be a wait of its own.
+pub(crate) type Figures = Arc<Mutex<Histogram<u64>>>;
+
+pub(crate) fn figures() -> Figures {
+    let histogram = Histogram::new_with_bounds(1, 10_000_000_000, 3);
+    Arc::new(Mutex::new(histogram.unwrap()))
 }
 
 #[derive(Default)]
@@ -135,10 +143,11 @@ impl Setup {
         }
     }
 
-    pub(crate) fn wait_measured(&self, frames: u64, histogram: &Mutex<Histogram<u64>>) {
+    pub(crate) fn wait_measured(&self, frames: u64, figures: &[Figures]) {
         // Neither contender drops anything here, but a hang would be worse than a short count.
         let deadline = Instant::now() + Duration::from_secs(1);
-        while histogram.lock().unwrap().len() < frames && Instant::now() < deadline {
+        let missing = |figures: &Figures| figures.lock().unwrap().len() < frames;
+        while figures.iter().any(missing) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -159,9 +168,9 @@ fn consumer(index: usize, behaviour: &Behaviour, gate: &Arc<Gate>) -> gst::Pad {
     let pad = gst::Pad::builder(gst::PadDirection::Sink)
         .name(format!("consumer{index}"))
         .chain_function(move |_, _, buffer| {
-            if let Behaviour::Measure(histogram) = &behaviour {
+            if let Behaviour::Measure(figures) = &behaviour {
                 let took = nanos() - buffer.offset();
-                histogram.lock().unwrap().saturating_record(took);
+                figures[index].lock().unwrap().saturating_record(took);
             } else {
                 let stuck = gate.stuck.lock().unwrap();
                 if index < *stuck {
