@@ -3,12 +3,15 @@
 //!
 //! Counters are the ledger's own numbers, not copies that are kept in step, and all of a scrape
 //! are of one moment, so that for each consumer and in each scrape
-//! `in == delivered + Σ dropped + queue level + in flight`.
+//! `in == delivered + Σ dropped + queue level + in flight`. The wait alone is read right after.
 //!
 //! A consumer that is released takes its series along: Prometheus sees them end, and a consumer of
 //! that name that joins later starts at zero, which `rate()` and `increase()` take for the reset
-//! that it is, as they do after a stop of the pipeline. Only a sum over `dronetee_frames_dropped_total`
-//! would shrink; `dronetee_stream_frames_dropped_total` still has what the released ones lost.
+//! that it is, as they do after a stop of the pipeline. Only a sum over consumers would shrink;
+//! `dronetee_stream_frames_dropped_total` still has what the released ones lost.
+//!
+//! Consumers' names must differ, as those of [`FramePublisher::subscribe`] do: Prometheus takes
+//! nothing of a scrape with a series in it twice. The pad property `consumer` can break that.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
