@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A drone's main job: one RTSP camera, three consumers in this process, one of them slow.
 //!
-//! `autopilot [rtsp://…] [--seconds N] [--slow-ms N]`; without a URL it starts a camera of its
-//! own. Prints who got and who lost what once a second, until the time is over or Ctrl-C.
+//! `autopilot [rtsp://…] [--seconds N] [--slow-ms N] [--metrics [ADDR:PORT]]`; without a URL it
+//! starts a camera of its own. Prints who got and who lost what once a second, until the time is
+//! over or Ctrl-C, and serves the same to Prometheus if asked to.
 
+#[path = "common/metrics.rs"]
+mod metrics;
 #[path = "common/rtsp_server.rs"]
 mod rtsp_server;
 #[path = "common/table.rs"]
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstdronetee::{Frame, FramePublisher, FrameReceiver, consumers};
+use metrics::MetricsServer;
 use rtsp_server::{RtspServer, Streams};
 use table::Table;
 
@@ -28,14 +32,18 @@ struct Options {
     url: Option<String>,
     run_for: Duration,
     slow: Duration,
+    /// Where to serve metrics.
+    metrics: Option<String>,
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
+    fn parse(args: impl Iterator<Item = String>) -> Result<Self> {
+        let mut args = args.peekable();
         let mut options = Self {
             url: None,
             run_for: Duration::from_secs(15),
             slow: Duration::from_millis(200),
+            metrics: None,
         };
         while let Some(arg) = args.next() {
             let mut number = || -> Result<u64> {
@@ -47,7 +55,12 @@ impl Options {
             match arg.as_str() {
                 "--seconds" => options.run_for = Duration::from_secs(number()?),
                 "--slow-ms" => options.slow = Duration::from_millis(number()?),
-                url if url.starts_with("rtsp") && options.url.is_none() => {
+                "--metrics" => {
+                    // The address may be left out, and what follows is something else then.
+                    let own = args.next_if(|next| !next.starts_with("--") && !is_url(next));
+                    options.metrics = Some(own.unwrap_or(metrics::DEFAULT_ADDRESS.into()));
+                }
+                url if is_url(url) && options.url.is_none() => {
                     options.url = Some(arg);
                 }
                 _ => {
@@ -57,6 +70,10 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn is_url(arg: &str) -> bool {
+    arg.starts_with("rtsp")
 }
 
 /// Stands for a network that takes its time: it yields to others while it waits.
@@ -167,6 +184,8 @@ fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) 
 
 fn main_job() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
+    // Before anything starts: a port that is taken is told at once.
+    let listener = options.metrics.as_deref().map(metrics::bind).transpose()?;
     gst::init()?;
     gstdronetee::plugin_register_static()?;
     let own = match options.url {
@@ -182,6 +201,12 @@ fn main_job() -> Result<()> {
 
     let (pipeline, publisher) = pipeline(url)?;
     let workers = subscribe(&publisher, options.slow)?;
+    let metrics = listener
+        .map(|listener| MetricsServer::start(listener, publisher.clone()))
+        .transpose()?;
+    if let Some(metrics) = &metrics {
+        println!("metrics: http://{}/metrics", metrics.address());
+    }
     let outcome = match pipeline.set_state(gst::State::Playing) {
         Ok(_) => run(&pipeline, &publisher, options.run_for),
         Err(_) => Err("can not be opened".into()),

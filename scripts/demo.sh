@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real RTSP: scripts/demo.sh [rtsp://…] [--seconds N] [--slow-ms N]
+# The main job on real RTSP:
+#   scripts/demo.sh [rtsp://…] [--seconds N] [--slow-ms N] [--metrics [ADDR:PORT]]
 # Without a URL a camera of its own is started on loopback.
 set -euo pipefail
 cd "$(dirname "$0")/.."

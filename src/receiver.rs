@@ -134,7 +134,7 @@ impl FrameReceiver {
             }
             gst::EventView::Eos(_) => {
                 self.ended = true;
-                self.pad.summarize();
+                self.pad.tell_before_end();
             }
             gst::EventView::StreamStart(_)
             | gst::EventView::Segment(_)

@@ -79,6 +79,8 @@ pub(super) struct Told {
     lost: [Lost; DropReason::ALL.len()],
     pub(super) state: State,
     pub(super) events_dropped: bool,
+    /// The accounts at the end of the stream are still to be told.
+    pub(super) summary_due: bool,
 }
 
 impl Told {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::later::Later;
+use super::log::Log;
+use super::report::Desk;
 use super::taker::Taker;
-use super::{Core, Event, Fanout, Label, Notice, ReportConfig, TakerId};
+use super::{Core, Event, Fanout, Label, Notice, ReportConfig, Slot, TakerId};
 use crate::ledger::Ledger;
 use crate::reason::DropReason;
 
@@ -177,7 +179,10 @@ impl<F: Clone, E: Event> Core<F, E> {
     fn collect(&mut self, now: u64) {
         let end = self.log.end();
         let stall_timeout = self.desk.config.stall_timeout;
-        for taker in self.slots.iter_mut().flatten().map(|slot| &mut slot.taker) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(Slot { serial, taker }) = slot else {
+                continue;
+            };
             let ledger = taker.ledger(end);
             for reason in DropReason::ALL {
                 self.desk
@@ -200,28 +205,43 @@ impl<F: Clone, E: Event> Core<F, E> {
                 let label = taker.label.clone();
                 self.desk.outbox.push_back(Notice::EventsDropped { label });
             }
+            if std::mem::take(&mut taker.told.summary_due) {
+                let serial = *serial;
+                summarize(
+                    &mut self.desk,
+                    &self.log,
+                    TakerId { index, serial },
+                    taker,
+                    now,
+                );
+            }
         }
     }
 
     /// Writes down the consumer's drops that were not told yet, and its accounts.
     pub(super) fn summarize(&mut self, id: TakerId, now: u64) -> Option<Snapshot> {
         self.collect(now);
-        let end = self.log.end();
         let slot = self.slots.get_mut(id.index)?.as_mut()?;
-        if slot.serial != id.serial {
-            return None;
-        }
-        let taker = &mut slot.taker;
-        let ledger = taker.ledger(end);
-        for reason in DropReason::ALL {
-            self.desk
-                .tell_drops(&taker.label, &mut taker.told, &ledger, reason, now, true);
-        }
-        let snapshot = taker.snapshot(id, &self.log, now, self.desk.config.stall_timeout);
-        let notice = Notice::Summary(Box::new(snapshot.clone()));
-        self.desk.outbox.push_back(notice);
-        Some(snapshot)
+        (slot.serial == id.serial)
+            .then(|| summarize(&mut self.desk, &self.log, id, &mut slot.taker, now))
     }
+}
+
+fn summarize<F, E: Event>(
+    desk: &mut Desk,
+    log: &Log<F, E>,
+    id: TakerId,
+    taker: &mut Taker<E>,
+    now: u64,
+) -> Snapshot {
+    let ledger = taker.ledger(log.end());
+    for reason in DropReason::ALL {
+        desk.tell_drops(&taker.label, &mut taker.told, &ledger, reason, now, true);
+    }
+    let snapshot = taker.snapshot(id, log, now, desk.config.stall_timeout);
+    let notice = Notice::Summary(Box::new(snapshot.clone()));
+    desk.outbox.push_back(notice);
+    snapshot
 }
 
 impl<F: Clone, E: Event> Fanout<F, E> {
@@ -295,7 +315,8 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     /// True when all that was due is told.
     pub(crate) fn is_told(&self) -> bool {
         let core = self.lock();
-        core.desk.outbox.is_empty() && !core.desk.telling
+        let due = core.takers().any(|taker| taker.told.summary_due);
+        core.desk.outbox.is_empty() && !core.desk.telling && !due
     }
 
     /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
@@ -329,6 +350,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let news = |taker: &Taker<E>| {
             taker.state(now, stall_timeout) != taker.told.state
                 || taker.events_dropped() > 0 && !taker.told.events_dropped
+                || taker.told.summary_due
         };
         if !self.desk.outbox.is_empty() || self.takers().any(news) {
             return Some(0);

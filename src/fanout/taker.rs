@@ -86,6 +86,8 @@ pub(super) struct Taker<E> {
     needs_key: bool,
     discont: bool,
     evicted_untold: bool,
+    /// An end of the stream is on its way that was not there before: its accounts are to be told.
+    owes_summary: bool,
     limits: Limits,
     joined: u64,
     /// When it was activated, ns: frames from the cache have not waited for it before.
@@ -124,6 +126,7 @@ impl<E: Event> Taker<E> {
             needs_key: true,
             discont: false,
             evicted_untold: false,
+            owes_summary: false,
             limits,
             joined: end,
             active_since: 0,
@@ -269,6 +272,8 @@ impl<E: Event> Taker<E> {
         let lag = self.dropped.get(DropReason::Slow) - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
             self.end(cx, DropReason::Evicted);
+            // An end of the stream that waited does not come any more.
+            self.told.summary_due |= std::mem::take(&mut self.owes_summary);
             self.forget_events(cx);
             self.evicted_untold = true;
             cx.later.wake.extend(self.waiting.take());
@@ -375,6 +380,7 @@ impl<E: Event> Taker<E> {
             return Next::Evicted;
         }
         if let Some(event) = self.early.next(self.cursor) {
+            self.note_end(cx, &event);
             return Next::Event(event);
         }
         if self.early.is_empty()
@@ -382,6 +388,7 @@ impl<E: Event> Taker<E> {
             && *at <= self.cursor
         {
             self.next_event += 1;
+            self.note_end(cx, event);
             return Next::Event(event.clone());
         }
         if self.cursor == cx.log.end() {

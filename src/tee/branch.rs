@@ -160,8 +160,7 @@ fn deliver_event(tee: &imp::DroneTee, pad: &DroneTeePad, event: gst::Event) {
         gst::EventType::Eos => {
             // A pad refuses a second EOS, also when it was not linked to anything at the first.
             pad.unset_pad_flags(gst::PadFlags::EOS);
-            // Told before the application hears of the end.
-            tee.summarize(pad);
+            tee.tell_before_end();
         }
         _ => {}
     }

@@ -76,12 +76,9 @@ impl imp::DroneTee {
         }
     }
 
-    /// Tells the pad's accounts, after its last drops.
-    pub(super) fn summarize(&self, pad: &DroneTeePad) {
-        if let Some(id) = pad.imp().id() {
-            self.stream.summarize(id, now());
-            self.tell_until(Instant::now() + SUMMARY_PATIENCE);
-        }
+    /// Tells what is due at the end of the stream, which the application does not hear of before.
+    pub(super) fn tell_before_end(&self) {
+        self.tell_until(Instant::now() + SUMMARY_PATIENCE);
     }
 
     fn pad_called(&self, name: &str) -> Option<DroneTeePad> {

@@ -49,8 +49,8 @@ impl ReceiverPad {
         self.pad.imp().record(waited, service);
     }
 
-    pub(crate) fn summarize(&self) {
-        self.tee.imp().summarize(&self.pad);
+    pub(crate) fn tell_before_end(&self) {
+        self.tee.imp().tell_before_end();
     }
 
     pub(crate) fn consumer(&self) -> String {

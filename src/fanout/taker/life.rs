@@ -39,6 +39,7 @@ impl<E: Event> Taker<E> {
         self.active_since = cx.now;
         self.needs_key = self.cursor == cx.log.end();
         self.begin_with(start);
+        self.owes_summary = self.end_waits(cx);
         self.ticket = self.ticket.next_run();
         cx.later.report = true;
         cx.later.wake.extend(self.waiting.take());
@@ -61,6 +62,7 @@ impl<E: Event> Taker<E> {
     pub(in crate::fanout) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         self.active = false;
         self.evicted_untold = false;
+        self.owes_summary = false;
         self.forget_events(cx);
         if self.mode == Mode::Serving {
             self.end(cx, DropReason::Flushing);
@@ -108,23 +110,48 @@ impl<E: Event> Taker<E> {
         }
         self.collect_events(cx);
         self.early.flush(&mut cx.later.free_events);
+        self.owes_summary = self.end_waits(cx);
     }
 
     /// An event was appended; `start` is where a consumer would start that begins anew.
     pub(in crate::fanout) fn offer_event<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
         match self.mode {
             _ if !self.active => return self.forget_events(cx),
-            Mode::Ended(DropReason::Evicted) => return self.forget_events(cx),
+            Mode::Ended(DropReason::Evicted) => {
+                self.told.summary_due |= event.ends_stream();
+                cx.later.report |= event.ends_stream();
+                return self.forget_events(cx);
+            }
             Mode::Ended(reason) if event.readmits(reason) => {
                 self.readmit(cx, cx.log.start_live());
             }
             _ => {}
         }
+        self.owes_summary |= event.ends_stream();
         let in_log = cx.log.event_end() - self.next_event;
         if self.early.is_full(in_log as usize) {
             self.shed_events(cx);
         }
         cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// The consumer gets `event`: at the end of the stream its accounts are told, but not again
+    /// when that end is repeated for a branch that was linked after it.
+    pub(super) fn note_end<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
+        if event.ends_stream() {
+            let waits = self.end_waits(cx);
+            let owed = std::mem::replace(&mut self.owes_summary, waits);
+            self.told.summary_due |= owed;
+            cx.later.report |= owed;
+        }
+    }
+
+    fn end_waits<F>(&self, cx: &Cx<'_, F, E>) -> bool {
+        let in_log = self.next_event..cx.log.event_end();
+        self.early
+            .iter()
+            .chain(in_log.filter_map(|sequence| cx.log.event(sequence)))
+            .any(|(_, event)| event.ends_stream())
     }
 
     pub(super) fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {

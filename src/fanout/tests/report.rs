@@ -197,6 +197,33 @@ fn a_summary_does_not_wait_for_the_interval() {
     assert!(matches!(notices.last(), Some(Notice::Summary(_))));
 }
 
+/// Whoever passes the end on waits for the summary, also if somebody else is telling just then.
+#[test]
+fn a_summary_that_is_due_counts_as_untold() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(1));
+    rig.publish("kk");
+    rig.event(Kind::Eos);
+    rig.fan.tell(
+        || rig.now,
+        |_| assert_eq!(rig.drain(&one), "1! E", "in the middle of it"),
+    );
+    assert!(!rig.fan.is_told());
+    assert_eq!(
+        rig.fan.next_report(rig.now, &bell(&Arc::default())),
+        Some(0)
+    );
+    let notices = told(&rig);
+    let Some(Notice::Summary(summary)) = notices.last() else {
+        panic!("no summary");
+    };
+    assert_eq!(summary.ledger.frames_out, 1);
+    assert!(rig.fan.is_told());
+    rig.fan.readmit(one.id, rig.now);
+    assert_eq!(rig.drain(&one), "E");
+    assert_eq!(told(&rig).len(), 0, "the same end once more");
+}
+
 #[test]
 fn events_lost_are_told_once() {
     let mut rig = Rig::new();
