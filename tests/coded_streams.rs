@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Real coded streams through a consumer with pauses: every picture that it gets is right.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+#[path = "common/video.rs"]
+mod video;
+
+use common::{Consumer, Rig};
+use gst::prelude::*;
+use video::{Codec, Coded, compare};
+
+const H264_DECODER: &str = "avdec_h264 max-threads=1 output-corrupt=true";
+const H264: Codec = Codec {
+    name: "H.264",
+    encoder: "x264enc key-int-max=15 bframes=0 speed-preset=veryfast ! h264parse",
+    decoder: H264_DECODER,
+};
+const H264_B: Codec = Codec {
+    name: "H.264 with B-frames",
+    encoder: "x264enc key-int-max=15 bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast \
+              ! h264parse",
+    decoder: H264_DECODER,
+};
+const H264_OPEN: Codec = Codec {
+    name: "H.264 with open GOPs",
+    encoder: "x264enc key-int-max=15 bframes=3 b-adapt=false option-string=open-gop=1 \
+              speed-preset=veryfast ! h264parse",
+    decoder: H264_DECODER,
+};
+const H264_BYTES: Codec = Codec {
+    name: "H.264 as a byte stream",
+    encoder: "x264enc key-int-max=15 byte-stream=true speed-preset=veryfast \
+              ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream",
+    decoder: H264_DECODER,
+};
+const H265: Codec = Codec {
+    name: "H.265",
+    encoder: "x265enc key-int-max=15 speed-preset=ultrafast option-string=log-level=none ! h265parse",
+    decoder: "avdec_h265 max-threads=1 output-corrupt=true",
+};
+const VP8: Codec = Codec {
+    name: "VP8",
+    encoder: "vp8enc keyframe-max-dist=15 deadline=1",
+    decoder: "vp8dec",
+};
+const AV1: Codec = Codec {
+    name: "AV1",
+    encoder: "av1enc keyframe-max-dist=15 usage-profile=realtime cpu-used=8 lag-in-frames=0 \
+              ! av1parse",
+    decoder: "av1dec",
+};
+const MJPEG: Codec = Codec {
+    name: "MJPEG",
+    encoder: "jpegenc",
+    decoder: "jpegdec",
+};
+const RAW: Codec = Codec {
+    name: "raw video",
+    encoder: "identity",
+    decoder: "identity",
+};
+
+/// The same numbers for each run of a test.
+struct Dice(u64);
+
+impl Dice {
+    /// A number from zero up to, not including, `below`.
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn push(rig: &Rig, frames: &[gst::Buffer]) {
+    for frame in frames {
+        rig.src.push(frame.clone()).unwrap();
+    }
+}
+
+/// The stream with pauses of the consumer, each of them long enough to lose something.
+fn lossy(coded: &Coded, seed: u64) -> (Rig, Consumer) {
+    let rig = Rig::new();
+    let consumer = rig.consumer("slow");
+    rig.begin(&coded.caps);
+    let mut dice = Dice(seed);
+    let mut rest = &coded.frames[..];
+    while !rest.is_empty() {
+        let (fast, more) = rest.split_at(rest.len().min(1 + dice.roll(30) as usize));
+        for frame in fast {
+            push(&rig, std::slice::from_ref(frame));
+            consumer.wait_idle();
+        }
+        let (missed, more) = more.split_at(more.len().min(2 + dice.roll(14) as usize));
+        consumer.stick();
+        push(&rig, missed);
+        consumer.unstick();
+        consumer.wait_idle();
+        rest = more;
+    }
+    (rig, consumer)
+}
+
+/// All pictures of what the consumer got are there and right; how many it got, and how many were
+/// dropped for want of a keyframe.
+fn all_right(codec: &Codec, seed: u64) -> (usize, u64) {
+    let coded = codec.encode(300);
+    let reference = codec.decode(&coded.caps, &coded.frames);
+    assert_eq!(reference.len(), 300, "{}", codec.name);
+    let (_rig, consumer) = lossy(&coded, seed);
+    let got = consumer.frames();
+    assert!(
+        got.len() < 300 && got.len() > 100,
+        "{}: {}",
+        codec.name,
+        got.len()
+    );
+    let pictures = codec.decode(&coded.caps, &got);
+    let (right, wrong) = compare(&pictures, &reference);
+    assert_eq!((right, wrong), (got.len(), 0), "{}", codec.name);
+    (right, consumer.count("dropped-waiting-keyframe"))
+}
+
+/// With keyframes now and then.
+fn with_deltas(codec: &Codec) {
+    common::init();
+    for seed in 0..3 {
+        let (_, lost) = all_right(codec, seed);
+        assert!(lost > 20, "{}: {lost}", codec.name);
+    }
+}
+
+/// Each frame stands alone: nothing is lost for want of a keyframe.
+fn without_deltas(codec: &Codec) {
+    common::init();
+    assert_eq!(all_right(codec, 0).1, 0, "{}", codec.name);
+}
+
+#[test]
+fn h264() {
+    with_deltas(&H264);
+}
+
+#[test]
+fn h264_with_b_frames() {
+    with_deltas(&H264_B);
+}
+
+#[test]
+fn h264_with_open_groups_of_pictures() {
+    with_deltas(&H264_OPEN);
+}
+
+#[test]
+fn h264_as_a_byte_stream() {
+    with_deltas(&H264_BYTES);
+}
+
+#[test]
+fn h265() {
+    with_deltas(&H265);
+}
+
+#[test]
+fn vp8() {
+    with_deltas(&VP8);
+}
+
+#[test]
+fn av1() {
+    with_deltas(&AV1);
+}
+
+#[test]
+fn mjpeg() {
+    without_deltas(&MJPEG);
+}
+
+#[test]
+fn raw_video() {
+    without_deltas(&RAW);
+}
