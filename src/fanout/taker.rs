@@ -84,6 +84,8 @@ pub(super) struct Taker<E> {
     /// More than `depth` has to be looked at for each frame.
     more_limits: bool,
     needs_key: bool,
+    /// Time of the keyframe it started at, ns, while frames may come that are shown before that.
+    leading_until: Option<u64>,
     discont: bool,
     evicted_untold: bool,
     /// An end of the stream is on its way that was not there before: its accounts are to be told.
@@ -124,6 +126,7 @@ impl<E: Event> Taker<E> {
             active: false,
             more_limits: false,
             needs_key: true,
+            leading_until: None,
             discont: false,
             evicted_untold: false,
             owes_summary: false,
@@ -379,6 +382,9 @@ impl<E: Event> Taker<E> {
         if std::mem::take(&mut self.evicted_untold) {
             return Next::Evicted;
         }
+        while self.is_leading(cx) {
+            self.lose(cx, 1, DropReason::WaitingKeyframe);
+        }
         if let Some(event) = self.early.next(self.cursor) {
             self.note_end(cx, &event);
             return Next::Event(event);
@@ -395,6 +401,7 @@ impl<E: Event> Taker<E> {
             return Next::Nothing;
         }
         let position = self.cursor;
+        self.note_start(cx);
         self.cursor += 1;
         let flight = Flight {
             since: cx.now,
@@ -403,6 +410,25 @@ impl<E: Event> Taker<E> {
         // Whoever takes the next one is done with the one before.
         self.out += u64::from(self.flight.replace(flight).is_some());
         Next::Frame(position)
+    }
+
+    /// Whether the next frame is shown before the keyframe that the consumer started at, although
+    /// it comes after it: then it needs frames from before that, too.
+    fn is_leading<F>(&self, cx: &Cx<'_, F, E>) -> bool {
+        let Some(until) = self.leading_until else {
+            return false;
+        };
+        let next = cx.log.entry(self.cursor).map(|entry| entry.info);
+        next.is_some_and(|next| next.delta && next.pts.is_some_and(|pts| pts < until))
+    }
+
+    /// The next frame is taken: leading ones may follow if the consumer starts with it.
+    fn note_start<F>(&mut self, cx: &Cx<'_, F, E>) {
+        let starts = self.discont || self.cursor == self.joined;
+        let next = cx.log.entry(self.cursor).map(|entry| entry.info);
+        self.leading_until = next
+            .filter(|next| starts && !next.delta)
+            .and_then(|next| next.pts);
     }
 
     /// What the frame that was just handed out has to carry: DISCONT, and how many were lost.

@@ -157,3 +157,36 @@ fn new_caps_and_flushes_empty_the_cache() {
     let one = rig.join(depth(4));
     assert_eq!(rig.drain(&one), "C");
 }
+
+fn publish_at(rig: &mut Rig, delta: bool, pts: Option<u64>) {
+    let _ = rig.publish_info(FrameInfo {
+        delta,
+        pts,
+        ..FrameInfo::default()
+    });
+}
+
+/// As in an open group of pictures: they need the group before, which was lost.
+#[test]
+fn frames_shown_before_the_keyframe_that_a_consumer_starts_at_are_not_for_it() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(5));
+    // In the order of decoding: two that are shown before the keyframe, one after it, one untimed.
+    let group = |rig: &mut Rig, first: u64| {
+        publish_at(rig, false, Some(first + 3));
+        publish_at(rig, true, Some(first + 1));
+        rig.event(Kind::Tag);
+        publish_at(rig, true, Some(first + 2));
+        publish_at(rig, true, Some(first + 4));
+        publish_at(rig, true, None);
+    };
+    group(&mut rig, 0);
+    assert_eq!(rig.drain(&one), "0 T 3! 4");
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 2);
+    group(&mut rig, 5);
+    assert_eq!(rig.drain(&one), "5 6 T 7 8 9", "nothing was lost before");
+    publish_at(&mut rig, true, Some(10));
+    group(&mut rig, 10);
+    assert_eq!(rig.drain(&one), "11! T 14! 15");
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 4);
+}
