@@ -56,6 +56,8 @@ pub(super) struct Log<F, E> {
     bytes: u64,
     end_time: u64,
     newest_key: Option<u64>,
+    /// The newest frame has headers and no reference: its time, if it has one.
+    header: Option<Option<u64>>,
     /// Sequence number of the first event that is kept.
     event_base: u64,
     /// Events with the position of the frame that they precede.
@@ -74,6 +76,7 @@ impl<F, E: Event> Log<F, E> {
             bytes: 0,
             end_time: 0,
             newest_key: None,
+            header: None,
             event_base: 0,
             events: VecDeque::new(),
             sticky: Arc::default(),
@@ -123,11 +126,14 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn append(
         &mut self,
         frame: F,
-        info: FrameInfo,
+        mut info: FrameInfo,
         now: u64,
         later: &mut Later<F, E>,
     ) -> bool {
         let position = self.end();
+        let follows_header = self.follows_header(&info);
+        self.header = (info.header && !info.delta).then_some(info.pts);
+        info.delta |= follows_header;
         let start = info.start.unwrap_or(self.end_time);
         self.end_time = info.end.unwrap_or(start);
         self.frames.push_back(Entry {
@@ -142,6 +148,13 @@ impl<F, E: Event> Log<F, E> {
             self.newest_key = Some(position);
         }
         self.gop_capacity != 0 && self.keep_gop(position, info.delta, later)
+    }
+
+    /// Whether a keyframe is of little use without the frame before it, its headers.
+    #[inline]
+    fn follows_header(&self, info: &FrameInfo) -> bool {
+        let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
+        info.pts.is_some() && self.header.is_some_and(same_time)
     }
 
     fn keep_gop(&mut self, position: u64, delta: bool, later: &mut Later<F, E>) -> bool {

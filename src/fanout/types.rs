@@ -29,6 +29,8 @@ pub(crate) struct FrameInfo {
     pub(crate) bytes: u64,
     /// It needs the frames since the last one without this.
     pub(crate) delta: bool,
+    /// It has what a decoder must know, and perhaps nothing else.
+    pub(crate) header: bool,
     pub(crate) pts: Option<u64>,
     pub(crate) start: Option<u64>,
     pub(crate) end: Option<u64>,

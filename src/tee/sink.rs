@@ -19,6 +19,7 @@ pub(super) struct Incoming {
 }
 
 fn frame_info(buffer: &gst::BufferRef, incoming: &Incoming) -> FrameInfo {
+    let flags = buffer.flags();
     let time = buffer.dts_or_pts();
     let running = |time| {
         incoming
@@ -30,7 +31,8 @@ fn frame_info(buffer: &gst::BufferRef, incoming: &Incoming) -> FrameInfo {
     let duration = buffer.duration().map_or(0, gst::ClockTime::nseconds);
     FrameInfo {
         bytes: buffer.size() as u64,
-        delta: buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+        delta: flags.contains(gst::BufferFlags::DELTA_UNIT),
+        header: flags.contains(gst::BufferFlags::HEADER),
         pts: buffer.pts().map(gst::ClockTime::nseconds),
         start,
         end: start.map(|start| start.saturating_add(duration)),

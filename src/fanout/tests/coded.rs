@@ -190,3 +190,46 @@ fn frames_shown_before_the_keyframe_that_a_consumer_starts_at_are_not_for_it() {
     assert_eq!(rig.drain(&one), "11! T 14! 15");
     assert_eq!(rig.dropped(&one, WaitingKeyframe), 4);
 }
+
+#[test]
+fn headers_before_a_keyframe_stay_with_it() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(5);
+    let one = rig.join(depth(6));
+    // Two headers, one without a time, then the keyframe and one that needs it.
+    let group = |rig: &mut Rig, at: u64| {
+        for (header, delta, pts) in [
+            (true, false, None),
+            (true, false, Some(at)),
+            (false, false, Some(at)),
+            (false, true, Some(at + 1)),
+        ] {
+            let _ = rig.publish_info(FrameInfo {
+                header,
+                delta,
+                pts,
+                ..FrameInfo::default()
+            });
+        }
+    };
+    group(&mut rig, 10);
+    group(&mut rig, 20);
+    assert_eq!(rig.drain(&one), "4! 5 6 7");
+    let two = rig.join(depth(6));
+    assert_eq!(rig.drain(&two), "4 5 6 7");
+}
+
+#[test]
+fn keyframes_that_have_their_headers_in_them_stand_alone() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(2));
+    for pts in [Some(1), Some(2), Some(3), None, None] {
+        let _ = rig.publish_info(FrameInfo {
+            header: true,
+            pts,
+            ..FrameInfo::default()
+        });
+    }
+    assert_eq!(rig.drain(&one), "3! 4");
+    assert_eq!(rig.dropped(&one, Slow), 3);
+}

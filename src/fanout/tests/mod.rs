@@ -230,6 +230,7 @@ impl Rig {
             published = Some(self.publish_info(FrameInfo {
                 bytes: 100,
                 delta: kind == 'd',
+                header: false,
                 pts: start,
                 start,
                 end: start.map(|start| start + 10 * MS),

@@ -146,6 +146,7 @@ impl World {
         let info = FrameInfo {
             bytes,
             delta,
+            header: false,
             pts: start,
             start,
             end: start.map(|start| start + 10 * MS),
