@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a consumer takes, and what becomes of it.
+
+use std::task::Waker;
+
+use super::{Cx, Flight, Mode, Next, Taker};
+use crate::fanout::snapshot::State;
+use crate::fanout::{Event, Outcome, Ticket};
+use crate::reason::DropReason;
+
+impl<E: Event> Taker<E> {
+    /// What comes next; a frame is then in flight until [`finish`](Self::finish).
+    pub(in crate::fanout) fn next<F>(
+        &mut self,
+        cx: &mut Cx<'_, F, E>,
+        run: Option<u32>,
+    ) -> Next<E> {
+        if run.is_some_and(|run| run != self.ticket.run) {
+            return Next::Closed;
+        }
+        if !self.active {
+            // Whoever came before the start may wait for it.
+            let starts = self.mode == Mode::Idle && run.is_none();
+            return if starts { Next::Nothing } else { Next::Closed };
+        }
+        if self.limits.max_age != 0 {
+            self.fit(cx);
+        }
+        if std::mem::take(&mut self.evicted_untold) {
+            return Next::Evicted;
+        }
+        while self.is_leading(cx) {
+            self.lose(cx, 1, DropReason::WaitingKeyframe);
+        }
+        if let Some(event) = self.early.next(self.cursor) {
+            self.note_end(cx, &event);
+            return Next::Event(event);
+        }
+        if self.early.is_empty()
+            && let Some((at, event)) = cx.log.event(self.next_event)
+            && *at <= self.cursor
+        {
+            self.next_event += 1;
+            self.note_end(cx, event);
+            return Next::Event(event.clone());
+        }
+        if self.cursor == cx.log.end() {
+            return Next::Nothing;
+        }
+        let position = self.cursor;
+        self.note_start(cx);
+        self.cursor += 1;
+        let flight = Flight {
+            since: cx.now,
+            lost: cx.lost(position),
+        };
+        // Whoever takes the next one is done with the one before.
+        self.out += u64::from(self.flight.replace(flight).is_some());
+        Next::Frame(position)
+    }
+
+    /// Whether the next frame is shown before the keyframe that the consumer started at, although
+    /// it comes after it: then it needs frames from before that, too.
+    fn is_leading<F>(&self, cx: &Cx<'_, F, E>) -> bool {
+        let Some(until) = self.leading_until else {
+            return false;
+        };
+        let next = cx.log.entry(self.cursor).map(|entry| entry.info);
+        next.is_some_and(|next| next.delta && next.pts.is_some_and(|pts| pts < until))
+    }
+
+    /// The next frame is taken: leading ones may follow if the consumer starts with it.
+    fn note_start<F>(&mut self, cx: &Cx<'_, F, E>) {
+        let starts = self.discont || self.cursor == self.joined;
+        let next = cx.log.entry(self.cursor).map(|entry| entry.info);
+        self.leading_until = next
+            .filter(|next| starts && !next.delta)
+            .and_then(|next| next.pts);
+    }
+
+    /// What the frame that was just handed out has to carry: DISCONT, and how many were lost.
+    pub(in crate::fanout) fn take_loss(&mut self) -> (bool, u64) {
+        (
+            std::mem::take(&mut self.discont),
+            std::mem::take(&mut self.lost),
+        )
+    }
+
+    pub(in crate::fanout) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The frame in flight came to its end.
+    pub(in crate::fanout) fn finish<F>(
+        &mut self,
+        cx: &mut Cx<'_, F, E>,
+        ticket: Ticket,
+        outcome: Outcome,
+        flow: i32,
+    ) {
+        if ticket.run != self.ticket.run {
+            return;
+        }
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        self.flow = flow;
+        self.last_flight = cx.now.saturating_sub(flight.since);
+        cx.later.report |= self.told.state == State::Stalled;
+        let reason = match outcome {
+            Outcome::Delivered => {
+                self.out += 1;
+                return;
+            }
+            Outcome::Lost(reason) | Outcome::Ended(reason) => reason,
+        };
+        self.discont = true;
+        self.lost += 1;
+        let due = self.count_drop(cx.log.end(), reason, 1, flight.lost, cx.now, cx.desk);
+        cx.later.report |= due;
+        if self.mode != Mode::Serving {
+            return;
+        }
+        if matches!(outcome, Outcome::Ended(_)) && ticket == self.ticket {
+            self.end(cx, reason);
+        } else {
+            self.overtake(cx, 0, reason);
+        }
+    }
+
+    /// Takes no more frames: those that wait and those that come are dropped for `reason`.
+    pub(in crate::fanout) fn end<F>(&mut self, cx: &mut Cx<'_, F, E>, reason: DropReason) {
+        self.mode = Mode::Ended(reason);
+        self.lose(cx, cx.log.end() - self.cursor, reason);
+        cx.later.mode_changed = true;
+        cx.later.report = true;
+    }
+
+    /// A keyframe is asked for, on this consumer's behalf too if it waits for one.
+    pub(in crate::fanout) fn note_keyframe_request(&mut self, own: bool) {
+        let waits = self.needs_key && self.mode == Mode::Serving;
+        self.requested_keyframes += u64::from(own || waits);
+    }
+
+    /// Nothing is there: `waker` is woken when there is.
+    pub(in crate::fanout) fn wait<F>(&mut self, cx: &mut Cx<'_, F, E>, waker: &Waker) {
+        if self
+            .waiting
+            .as_ref()
+            .is_none_or(|waiting| !waiting.will_wake(waker))
+        {
+            let old = self.waiting.replace(waker.clone());
+            cx.later.free_wakers.extend(old);
+        }
+    }
+}
