@@ -8,26 +8,8 @@ mod video;
 
 use common::{Consumer, Rig};
 use gst::prelude::*;
-use video::{Codec, Coded, compare};
+use video::{Codec, Coded, H264, H264_B, H264_BYTES, compare};
 
-const H264_DECODER: &str = "avdec_h264 max-threads=1 output-corrupt=true";
-const H264: Codec = Codec {
-    name: "H.264",
-    encoder: "x264enc key-int-max=15 bframes=0 speed-preset=veryfast ! h264parse",
-    decoder: H264_DECODER,
-};
-const H264_B: Codec = Codec {
-    name: "H.264 with B-frames",
-    encoder: "x264enc key-int-max=15 bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast \
-              ! h264parse",
-    decoder: H264_DECODER,
-};
-const H264_BYTES: Codec = Codec {
-    name: "H.264 as a byte stream",
-    encoder: "x264enc key-int-max=15 byte-stream=true speed-preset=veryfast \
-              ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream",
-    decoder: H264_DECODER,
-};
 /// With open GOPs, as x265 makes them unless told otherwise.
 const H265: Codec = Codec {
     name: "H.265",

@@ -150,6 +150,22 @@ fn drained_is_who_holds_no_frame() {
     assert!(drain());
 }
 
+/// A pool of no more buffers than the answer asks for.
+fn bounded_pool(answer: &Answered) -> gst::BufferPool {
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(Some(&caps(8)), answer.size, answer.min, answer.min);
+    pool.set_config(config).unwrap();
+    pool.set_active(true).unwrap();
+    pool
+}
+
+fn acquire(pool: &gst::BufferPool) -> gst::Buffer {
+    let params = gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);
+    pool.acquire_buffer(Some(&params))
+        .expect("the pool ran dry")
+}
+
 #[test]
 fn a_pool_as_big_as_told_never_runs_dry() {
     let rig = Rig::started();
@@ -159,19 +175,12 @@ fn a_pool_as_big_as_told_never_runs_dry() {
     consumers[2].pad.set_property("depth", 9u32);
     let answer = ask(&rig, 8);
     assert_eq!(answer.min, 9 + 5 + 1);
-    let pool = gst::BufferPool::new();
-    let mut config = pool.config();
-    config.set_params(Some(&caps(8)), answer.size, answer.min, answer.min);
-    pool.set_config(config).unwrap();
-    pool.set_active(true).unwrap();
-    let params = gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);
+    let pool = bounded_pool(&answer);
 
     // Each is stuck with another frame, and all queues are full.
     let mut n = 0;
     let mut publish = || {
-        let mut buffer = pool
-            .acquire_buffer(Some(&params))
-            .expect("the pool ran dry");
+        let mut buffer = acquire(&pool);
         buffer.get_mut().unwrap().set_offset(n);
         n += 1;
         rig.src.push(buffer).unwrap();
@@ -195,6 +204,47 @@ fn a_pool_as_big_as_told_never_runs_dry() {
         consumer.unstick();
     }
     for consumer in &consumers {
+        consumer.wait_idle();
+    }
+    rig.tee.set_state(gst::State::Null).unwrap();
+    pool.set_active(false).unwrap();
+}
+
+/// One consumer is stuck with an old frame, another with all that was kept for who joins late.
+#[test]
+fn the_pool_is_big_enough_for_the_frames_kept_for_late_joiners() {
+    let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
+    rig.begin(&caps(8));
+    let [early, late] =
+        ["early", "late"].map(|name| rig.consumer_with(name, Some(offering(0, 0, &[]))));
+    let answer = ask(&rig, 8);
+    assert_eq!(answer.min, 4 + 10 + 2 + 1);
+    let pool = bounded_pool(&answer);
+    let publish = |delta: bool| {
+        let mut buffer = acquire(&pool);
+        let own = buffer.get_mut().unwrap();
+        own.unset_flags(gst::BufferFlags::DELTA_UNIT);
+        if delta {
+            own.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        rig.src.push(buffer).unwrap();
+    };
+    rig.tee.release_request_pad(&late.pad);
+    early.record.forgetful.store(true, Ordering::Relaxed);
+    early.stick();
+    publish(false);
+    early.wait_in_flight();
+    publish(false);
+    (1..10).for_each(|_| publish(true));
+    let late = rig.stuck_consumer("late");
+    assert_eq!(late.level(), 9);
+    (0..4).for_each(|_| publish(true));
+    assert_eq!((late.level(), late.count("dropped")), (13, 0));
+    for n in 0..100 {
+        publish(n % 12 != 0);
+    }
+    for consumer in [early, late] {
+        consumer.unstick();
         consumer.wait_idle();
     }
     rig.tee.set_state(gst::State::Null).unwrap();

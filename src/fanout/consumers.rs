@@ -10,6 +10,7 @@ use super::{
     Core, Done, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId,
     Ticket,
 };
+use crate::reason::DropReason;
 
 impl<F: Clone, E: Event> Fanout<F, E> {
     /// A new consumer, which nothing counts for before it is activated.
@@ -33,17 +34,22 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         TakerId { index, serial }
     }
 
-    /// The consumer is served from now on; returns what to [`take`](Self::take) with.
-    pub(crate) fn activate(&self, id: TakerId, now: u64) -> Option<u32> {
+    /// The consumer is served from now on, or once it is [readmitted](Self::readmit) if it is not
+    /// `linked`; returns what to [`take`](Self::take) with.
+    pub(crate) fn activate(&self, id: TakerId, linked: bool, now: u64) -> Option<u32> {
         self.locked(|core, later| {
             let (live, cached) = (core.log.start_live(), core.log.start_cached());
             let run = core.with(id, now, later, |taker, cx| {
-                let start = if taker.mode == Mode::Idle {
+                let start = if taker.mode == Mode::Idle && linked {
                     cached
                 } else {
                     live
                 };
-                taker.activate(cx, start)
+                let run = taker.activate(cx, start);
+                if !linked {
+                    taker.end(cx, DropReason::NotLinked);
+                }
+                run
             });
             core.trim(later);
             core.settle();

@@ -93,6 +93,10 @@ pub(super) struct Taker<E> {
     owes_summary: bool,
     limits: Limits,
     joined: u64,
+    /// Frames of the cache that it got after they had been dropped for want of a link.
+    offered_again: u64,
+    /// A frame was handed out.
+    served: bool,
     /// When it was activated, ns: frames from the cache have not waited for it before.
     active_since: u64,
     /// Position of the next frame: the queue is what lies between it and the log's end.
@@ -133,6 +137,8 @@ impl<E: Event> Taker<E> {
             owes_summary: false,
             limits,
             joined: end,
+            offered_again: 0,
+            served: false,
             active_since: 0,
             cursor: end,
             burst_end: end,

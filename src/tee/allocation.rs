@@ -175,14 +175,15 @@ impl imp::DroneTee {
         true
     }
 
-    /// The deepest queue, plus what each branch keeps, plus the one upstream works on. All queues
-    /// hold the same frames, so that depths do not add up.
+    /// The deepest queue, behind the frames it may have got from the cache, plus what each branch
+    /// keeps, plus the one upstream works on. All queues hold the same frames, so that depths do
+    /// not add up.
     pub(super) fn frames_out_at_once(&self, branch_mins: &[u32]) -> u32 {
         let depths = self.obj().consumers();
         let deepest = depths.iter().map(|pad| self.depth_of(pad)).max();
         let in_flight: u32 = branch_mins.iter().map(|min| (*min).max(1)).sum();
         let cached = self.settings().gop_cache;
-        deepest.unwrap_or(0).max(cached) + in_flight + 1
+        deepest.unwrap_or(0) + cached + in_flight + 1
     }
 
     /// True when the branch is served, or would be.

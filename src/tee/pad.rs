@@ -101,12 +101,18 @@ impl DroneTeePad {
             }
             return Ok(());
         }
-        let run = tee.imp().stream.activate(id, now());
+        let pad = self.obj();
+        let linked = self.is_receiver() || pad.is_linked();
+        let run = tee.imp().stream.activate(id, linked, now());
+        if !linked && pad.is_linked() {
+            // It was linked just now, and what upstream was told of that came too early.
+            tee.imp().stream.readmit(id, now());
+        }
         *lock(&self.run) = run;
         if let Some(run) = run
             && !self.is_receiver()
         {
-            let branch = Branch::start(&self.obj(), run)
+            let branch = Branch::start(&pad, run)
                 .map_err(|_| gst::loggable_error!(super::CAT, "No thread for the branch"))?;
             *lock(&self.branch) = Some(branch);
         }

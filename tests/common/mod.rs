@@ -310,6 +310,23 @@ impl Rig {
         Consumer { pad, sink, record }
     }
 
+    /// A consumer that does not return from its first frame.
+    ///
+    /// Its pad is linked when it knows that it has no peer: whoever requests a pad links it only
+    /// then.
+    pub(crate) fn stuck_consumer(&self, name: &str) -> Consumer {
+        let pad = self.tee.request_pad_simple(&format!("src_{name}")).unwrap();
+        let state = || pad.property_value("state").serialize().unwrap();
+        assert_eq!(state(), "not-linked");
+        let (sink, record) = Consumer::sink(None);
+        self.consumers.lock().unwrap().push(record.clone());
+        let consumer = Consumer { pad, sink, record };
+        consumer.stick();
+        consumer.pad.link(&consumer.sink).unwrap();
+        consumer.wait_in_flight();
+        consumer
+    }
+
     pub(crate) fn push(&self, n: u64) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.src.push(frame(n))
     }

@@ -16,6 +16,24 @@ pub(crate) struct Codec {
     pub(crate) decoder: &'static str,
 }
 
+const H264_DECODER: &str = "avdec_h264 max-threads=1 output-corrupt=true";
+pub(crate) const H264: Codec = Codec {
+    name: "H.264",
+    encoder: "x264enc key-int-max=15 bframes=0 speed-preset=veryfast ! h264parse",
+    decoder: H264_DECODER,
+};
+pub(crate) const H264_B: Codec = Codec {
+    name: "H.264 with B-frames",
+    encoder: "x264enc key-int-max=15 bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast \
+              ! h264parse",
+    decoder: H264_DECODER,
+};
+pub(crate) const H264_BYTES: Codec = Codec {
+    name: "H.264 as a byte stream",
+    encoder: "x264enc key-int-max=15 byte-stream=true speed-preset=veryfast \
+              ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream",
+    decoder: H264_DECODER,
+};
 impl Codec {
     /// `count` pictures with something that moves in them.
     pub(crate) fn encode(&self, count: u32) -> Coded {

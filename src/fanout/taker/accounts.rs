@@ -11,7 +11,7 @@ impl<E: Event> Taker<E> {
     #[inline]
     pub(in crate::fanout) fn ledger(&self, end: u64) -> Ledger {
         Ledger {
-            frames_in: end - self.joined,
+            frames_in: end - self.joined + self.offered_again,
             frames_out: self.out,
             in_flight: u64::from(self.flight.is_some()),
             waiting: end - self.cursor,

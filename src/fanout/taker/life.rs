@@ -81,15 +81,33 @@ impl<E: Event> Taker<E> {
             self.evicted_untold = false;
             self.begin_with(start);
             self.forgive();
+        } else if !self.served && self.mode == Mode::Ended(DropReason::NotLinked) {
+            self.begin_with_cache(cx, start);
         } else {
             self.repeat_last_event(cx, start);
         }
         if self.mode != Mode::Serving {
             self.mode = Mode::Serving;
-            self.needs_key = true;
+            self.needs_key = self.cursor == cx.log.end();
             cx.later.report = true;
         }
         cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// It joined some time ago, but is linked only now: it gets what others get when they join.
+    fn begin_with_cache<F>(&mut self, cx: &mut Cx<'_, F, E>, live: Start<E>) {
+        let start = cx.log.start_cached();
+        let end = cx.log.end();
+        if start.position == end {
+            return self.repeat_last_event(cx, live);
+        }
+        self.forget_events(cx);
+        self.cursor = start.position;
+        self.burst_end = end;
+        self.offered_again += end - start.position;
+        self.active_since = cx.now;
+        self.begin_with(start);
+        self.owes_summary = self.end_waits(cx);
     }
 
     /// Whoever was linked only now learns what it missed with the next event, which may be long in

@@ -233,3 +233,35 @@ fn keyframes_that_have_their_headers_in_them_stand_alone() {
     assert_eq!(rig.drain(&one), "3! 4");
     assert_eq!(rig.dropped(&one, Slow), 3);
 }
+
+#[test]
+fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.event(Kind::Start);
+    rig.publish("kdkd");
+    let id = rig.fan.join(label("one"), depth(4));
+    let run = rig.fan.activate(id, false, rig.now).unwrap();
+    let woken = Arc::default();
+    let one = Reader { id, run, woken };
+    assert_eq!(rig.drain(&one), "S");
+    rig.publish("dd");
+    assert_eq!(rig.dropped(&one, NotLinked), 2);
+    rig.fan.readmit(one.id, rig.now);
+    assert_eq!(
+        rig.ledger(&one).frames_in,
+        2 + 4,
+        "dropped, and then from the cache"
+    );
+    assert_eq!(rig.drain(&one), "S 2! 3 4 5");
+    // What it has got once it does not get again.
+    let taken = {
+        rig.publish("d");
+        rig.frame(&one)
+    };
+    let ended = Outcome::Ended(NotLinked);
+    rig.finish(&one, taken.ticket, ended);
+    rig.fan.readmit(one.id, rig.now);
+    rig.publish("dk");
+    assert_eq!(rig.drain(&one), "S 8!");
+}

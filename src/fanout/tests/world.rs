@@ -185,7 +185,11 @@ impl World {
 
     fn activate(&mut self, index: usize) {
         let reader = self.servers[index].reader.clone();
-        let run = self.rig.fan.activate(reader.id, self.rig.now).unwrap();
+        let run = self
+            .rig
+            .fan
+            .activate(reader.id, true, self.rig.now)
+            .unwrap();
         self.model.activate(index, self.rig.now);
         let started = Server {
             reader: Reader { run, ..reader },
