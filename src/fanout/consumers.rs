@@ -10,7 +10,6 @@ use super::{
     Core, Done, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId,
     Ticket,
 };
-use crate::reason::DropReason;
 
 impl<F: Clone, E: Event> Fanout<F, E> {
     /// A new consumer, which nothing counts for before it is activated.
@@ -34,20 +33,22 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         TakerId { index, serial }
     }
 
-    /// The consumer is served from now on, or once it is [readmitted](Self::readmit) if it is not
-    /// `linked`; returns what to [`take`](Self::take) with.
-    pub(crate) fn activate(&self, id: TakerId, linked: bool, now: u64) -> Option<u32> {
+    /// The consumer is served from now on; returns what to [`take`](Self::take) with.
+    ///
+    /// One that is not linked is served when it is [readmitted](Self::readmit); `unlinked` is the
+    /// flow that a branch would answer until then.
+    pub(crate) fn activate(&self, id: TakerId, unlinked: Option<i32>, now: u64) -> Option<u32> {
         self.locked(|core, later| {
             let (live, cached) = (core.log.start_live(), core.log.start_cached());
             let run = core.with(id, now, later, |taker, cx| {
-                let start = if taker.mode == Mode::Idle && linked {
+                let start = if taker.mode == Mode::Idle && unlinked.is_none() {
                     cached
                 } else {
                     live
                 };
                 let run = taker.activate(cx, start);
-                if !linked {
-                    taker.end(cx, DropReason::NotLinked);
+                if let Some(flow) = unlinked {
+                    taker.begin_unlinked(cx, flow);
                 }
                 run
             });

@@ -222,7 +222,11 @@ impl<E: Event> Taker<E> {
                 self.cursor = end;
                 return;
             }
-            Mode::Ended(reason) => return self.lose(cx, 1, reason),
+            Mode::Ended(reason) => {
+                // That it is not linked shows with the first frame only.
+                cx.later.report |= self.dropped.get(reason) == 0;
+                return self.lose(cx, 1, reason);
+            }
         }
         if self.needs_key {
             if cx.is_delta(end - 1) {

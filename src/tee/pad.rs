@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use glib::prelude::*;
+use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use once_cell::sync::{Lazy, OnceCell};
@@ -102,9 +103,10 @@ impl DroneTeePad {
             return Ok(());
         }
         let pad = self.obj();
-        let linked = self.is_receiver() || pad.is_linked();
-        let run = tee.imp().stream.activate(id, linked, now());
-        if !linked && pad.is_linked() {
+        let unlinked = !self.is_receiver() && !pad.is_linked();
+        let flow = unlinked.then(|| gst::FlowReturn::NotLinked.into_glib());
+        let run = tee.imp().stream.activate(id, flow, now());
+        if unlinked && pad.is_linked() {
             // It was linked just now, and what upstream was told of that came too early.
             tee.imp().stream.readmit(id, now());
         }

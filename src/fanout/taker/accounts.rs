@@ -40,6 +40,10 @@ impl<E: Event> Taker<E> {
 
     pub(in crate::fanout) fn state(&self, now: u64, stall_timeout: u64) -> State {
         match self.mode {
+            // Nothing to tell of a pad that is requested, and linked before a frame comes.
+            Mode::Ended(DropReason::NotLinked) if self.dropped.get(DropReason::NotLinked) == 0 => {
+                State::Ok
+            }
             Mode::Ended(DropReason::NotLinked) => State::NotLinked,
             Mode::Ended(DropReason::Eos) => State::Eos,
             Mode::Ended(DropReason::Error) => State::Failed,

@@ -46,6 +46,12 @@ impl<E: Event> Taker<E> {
         self.ticket.run
     }
 
+    /// Nobody is there to serve yet.
+    pub(in crate::fanout) fn begin_unlinked<F>(&mut self, cx: &mut Cx<'_, F, E>, flow: i32) {
+        self.end(cx, DropReason::NotLinked);
+        self.flow = flow;
+    }
+
     fn begin_with(&mut self, start: Start<E>) {
         for (position, event) in start.events {
             self.early.push(position, event);

@@ -241,7 +241,7 @@ fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
     rig.event(Kind::Start);
     rig.publish("kdkd");
     let id = rig.fan.join(label("one"), depth(4));
-    let run = rig.fan.activate(id, false, rig.now).unwrap();
+    let run = rig.fan.activate(id, Some(-7), rig.now).unwrap();
     let woken = Arc::default();
     let one = Reader { id, run, woken };
     assert_eq!(rig.drain(&one), "S");

@@ -269,7 +269,7 @@ fn a_restart_while_frames_wait_begins_anew() {
     rig.event(Caps);
     rig.publish("k");
     rig.event(Tag);
-    one.run = rig.fan.activate(one.id, true, rig.now).unwrap();
+    one.run = rig.fan.activate(one.id, None, rig.now).unwrap();
     assert_eq!(rig.dropped(&one, DropReason::Flushing), 1);
     assert!(rig.alive().is_empty());
     rig.publish("k");

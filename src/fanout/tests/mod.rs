@@ -252,7 +252,7 @@ impl Rig {
 
     pub(super) fn join(&mut self, limits: Limits) -> Reader {
         let id = self.fan.join(label("one"), limits);
-        let run = self.fan.activate(id, true, self.now).unwrap();
+        let run = self.fan.activate(id, None, self.now).unwrap();
         let woken = Arc::default();
         Reader { id, run, woken }
     }

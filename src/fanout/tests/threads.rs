@@ -95,7 +95,7 @@ type Consumer = (TakerId, JoinHandle<Seen>);
 
 fn start(shared: &Arc<Shared>) -> Consumer {
     let id = shared.fan.join(label("some"), depth(3));
-    let run = shared.fan.activate(id, true, shared.now()).unwrap();
+    let run = shared.fan.activate(id, None, shared.now()).unwrap();
     let theirs = shared.clone();
     (id, thread::spawn(move || consume(&theirs, id, run)))
 }

@@ -155,7 +155,7 @@ fn an_evicted_consumer_is_readmitted_with_a_clean_record() {
         |rig, one| rig.fan.readmit(one.id, rig.now),
         |rig, one| {
             rig.fan.deactivate(one.id, rig.now);
-            one.run = rig.fan.activate(one.id, true, rig.now).unwrap();
+            one.run = rig.fan.activate(one.id, None, rig.now).unwrap();
         },
     ];
     for restart in restart {
@@ -240,7 +240,7 @@ fn a_late_answer_is_not_for_the_next_life() {
     rig.finish(&one, before, Outcome::Ended(Error));
     assert_eq!(rig.ledger(&one), Ledger::default());
 
-    let run = rig.fan.activate(one.id, true, rig.now).unwrap();
+    let run = rig.fan.activate(one.id, None, rig.now).unwrap();
     let again = Reader { run, ..one.clone() };
     rig.publish("k");
     let current = rig.frame(&again).ticket;
@@ -280,7 +280,7 @@ fn a_frame_that_never_came_back_is_lost_at_the_restart() {
     let ticket = rig.frame(&one).ticket;
     rig.fan.deactivate(one.id, rig.now);
     let old = one.clone();
-    one.run = rig.fan.activate(one.id, true, rig.now).unwrap();
+    one.run = rig.fan.activate(one.id, None, rig.now).unwrap();
     assert_eq!(rig.dropped(&one, Flushing), 1);
     rig.publish("k");
     let taken = rig.frame(&one);
@@ -302,7 +302,7 @@ fn stops_resets_and_releases_wake_who_waits() {
         |rig, one| rig.fan.deactivate(one.id, rig.now),
         |rig, _| rig.fan.reset(),
         |rig, one| drop(rig.fan.leave(one.id, rig.now)),
-        |rig, one| assert!(rig.fan.activate(one.id, true, rig.now).is_some()),
+        |rig, one| assert!(rig.fan.activate(one.id, None, rig.now).is_some()),
     ];
     for end in ends {
         let mut rig = Rig::new();

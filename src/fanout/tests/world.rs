@@ -188,7 +188,7 @@ impl World {
         let run = self
             .rig
             .fan
-            .activate(reader.id, true, self.rig.now)
+            .activate(reader.id, None, self.rig.now)
             .unwrap();
         self.model.activate(index, self.rig.now);
         let started = Server {
