@@ -47,3 +47,109 @@ fn a_coded_stream_waits_for_the_next_keyframe() {
     assert_eq!(requests.count(), 1);
     assert_eq!(slow.stats().get::<u64>("requested-keyframes").unwrap(), 1);
 }
+
+/// Frames with all flags that say something of the picture, and with all kinds of times.
+fn odd_frames() -> Vec<gst::Buffer> {
+    use gst::BufferFlags as Flags;
+    let times = [
+        (Some(40), Some(0)),
+        (Some(0), Some(40)),
+        (Some(80), None),
+        (None, Some(80)),
+        (None, None),
+    ];
+    let flags = [
+        Flags::HEADER,
+        Flags::empty(),
+        Flags::DELTA_UNIT | Flags::HEADER,
+        Flags::DELTA_UNIT | Flags::DROPPABLE,
+        Flags::DELTA_UNIT | Flags::GAP,
+        Flags::DELTA_UNIT | Flags::CORRUPTED,
+        Flags::DELTA_UNIT | Flags::DECODE_ONLY,
+        Flags::DELTA_UNIT | Flags::MARKER | Flags::RESYNC | Flags::NON_DROPPABLE,
+        Flags::DISCONT,
+    ];
+    let mut frames = Vec::new();
+    for (n, ((pts, dts), flags)) in times
+        .into_iter()
+        .flat_map(|times| flags.map(|flags| (times, flags)))
+        .enumerate()
+    {
+        let mut frame = gst::Buffer::from_slice([n as u8; 4]);
+        let own = frame.get_mut().unwrap();
+        let base = gst::ClockTime::from_mseconds(100 * n as u64);
+        own.set_pts(pts.map(|pts| base + gst::ClockTime::from_mseconds(pts)));
+        own.set_dts(dts.map(|dts| base + gst::ClockTime::from_mseconds(dts)));
+        own.set_duration((n % 2 == 0).then_some(gst::ClockTime::from_mseconds(40)));
+        own.set_offset(n as u64);
+        own.set_offset_end(n as u64 + 1);
+        own.set_flags(flags);
+        let reference = gst::Caps::new_empty_simple("timestamp/x-unix");
+        gst::ReferenceTimestampMeta::add(own, &reference, base, gst::ClockTime::NONE);
+        frames.push(frame);
+    }
+    frames
+}
+
+#[test]
+fn flags_times_and_metas_pass_unharmed() {
+    let rig = Rig::started();
+    let (one, other) = (rig.consumer("one"), rig.consumer("other"));
+    let frames = odd_frames();
+    for frame in &frames {
+        rig.src.push(frame.clone()).unwrap();
+        one.wait_idle();
+        other.wait_idle();
+    }
+    for consumer in [&one, &other] {
+        assert_eq!(consumer.count("dropped"), 0);
+        let got = consumer.frames();
+        let pointers = |frames: &[gst::Buffer]| -> Vec<_> {
+            frames.iter().map(|frame| frame.as_ptr()).collect()
+        };
+        assert_eq!(pointers(&got), pointers(&frames), "the very same buffers");
+    }
+}
+
+#[test]
+fn a_loss_changes_nothing_but_discont() {
+    let rig = Rig::started();
+    let slow = rig.consumer("slow");
+    for frame in odd_frames() {
+        slow.stick();
+        rig.src.push(common::frame(99)).unwrap();
+        slow.wait_in_flight();
+        slow.forget();
+        // Nine frames that need no other: five of them are too many.
+        for n in 100..105 {
+            rig.push(n).unwrap();
+        }
+        let mut alone = frame.clone();
+        alone.make_mut().unset_flags(gst::BufferFlags::DELTA_UNIT);
+        let before = (alone.flags(), alone.pts(), alone.dts(), alone.duration());
+        rig.src.push(alone.clone()).unwrap();
+        for n in 105..108 {
+            rig.push(n).unwrap();
+        }
+        slow.unstick();
+        slow.wait_idle();
+        let got = &slow.frames()[0];
+        let flags = got.flags() - gst::BufferFlags::DISCONT;
+        assert!(got.flags().contains(gst::BufferFlags::DISCONT));
+        assert_eq!(
+            (flags, got.pts(), got.dts(), got.duration()),
+            (
+                before.0 - gst::BufferFlags::DISCONT,
+                before.1,
+                before.2,
+                before.3
+            )
+        );
+        assert_eq!(
+            (got.offset(), got.offset_end()),
+            (frame.offset(), frame.offset_end())
+        );
+        assert_eq!(got.iter_meta::<gst::ReferenceTimestampMeta>().count(), 1);
+        assert_eq!(got.peek_memory(0).as_ptr(), frame.peek_memory(0).as_ptr());
+    }
+}
