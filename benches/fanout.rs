@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `dronetee` beside `tee ! queue leaky=downstream`, with the same frames in the same run.
 //!
-//! `cargo bench --bench fanout -- [stuck|latency|alive]` measures times;
+//! `cargo bench --bench fanout -- [stuck|latency|alive|coded]` measures times;
 //! `-- count <tee|dronetee|harness> <consumers> <frames>` only pushes frames past stuck consumers,
 //! to be run under callgrind, see `scripts/bench.sh`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod coded;
 mod setup;
 
 use std::sync::Arc;
@@ -30,14 +31,16 @@ fn main() {
         ["stuck"] => stuck(),
         ["latency"] => latency(),
         ["alive"] => alive(),
+        ["coded"] => coded::coded(),
         [] => {
             stuck();
             latency();
             alive();
+            coded::coded();
         }
         _ => {
             eprintln!(
-                "stuck, latency, alive, or count <tee|dronetee|harness> <consumers> <frames>"
+                "stuck, latency, alive, coded, or count <tee|dronetee|harness> <consumers> <frames>"
             );
             std::process::exit(2);
         }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Measures dronetee beside tee ! queue: scripts/bench.sh [count|stuck|latency|alive]…
+# Measures dronetee beside tee ! queue: scripts/bench.sh [count|stuck|latency|alive|coded]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh valgrind
-[ $# -gt 0 ] || set -- count stuck latency alive
+[ $# -gt 0 ] || set -- count stuck latency alive coded
 
 cargo bench --locked --bench fanout --no-run
 bench=$(cargo bench --locked --bench fanout --no-run --message-format=json 2>/dev/null |

@@ -55,7 +55,6 @@ pub(super) struct Log<F, E> {
     frames: VecDeque<Entry<F>>,
     bytes: u64,
     end_time: u64,
-    newest_key: Option<u64>,
     /// The newest frame has headers and no reference: its time, if it has one.
     header: Option<Option<u64>>,
     /// Sequence number of the first event that is kept.
@@ -75,7 +74,6 @@ impl<F, E: Event> Log<F, E> {
             frames: VecDeque::new(),
             bytes: 0,
             end_time: 0,
-            newest_key: None,
             header: None,
             event_base: 0,
             events: VecDeque::new(),
@@ -103,10 +101,6 @@ impl<F, E: Event> Log<F, E> {
     #[inline]
     pub(super) fn entry(&self, position: u64) -> Option<&Entry<F>> {
         self.frames.get(position.checked_sub(self.base)? as usize)
-    }
-
-    pub(super) fn newest_key(&self) -> Option<u64> {
-        self.newest_key
     }
 
     /// Bytes of the frames from `position` on.
@@ -144,9 +138,6 @@ impl<F, E: Event> Log<F, E> {
             start,
         });
         self.bytes += info.bytes;
-        if !info.delta {
-            self.newest_key = Some(position);
-        }
         self.gop_capacity != 0 && self.keep_gop(position, info.delta, later)
     }
 

@@ -323,11 +323,6 @@ impl<E: Event> Taker<E> {
             let key = (self.cursor..end).find(|position| !cx.is_delta(*position));
             let useless = key.unwrap_or(end) - self.cursor;
             self.lose(cx, useless, DropReason::WaitingKeyframe);
-            if reason == DropReason::Slow {
-                // Whoever is this late catches up best at the newest keyframe.
-                let newest = cx.log.newest_key().unwrap_or(0);
-                self.lose(cx, newest.saturating_sub(self.cursor), reason);
-            }
             cx.later.want_key |= key.is_none();
         }
         self.needs_key = self.cursor == end;

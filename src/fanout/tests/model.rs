@@ -132,7 +132,7 @@ impl Party {
     }
 
     /// Drops what is of no use after a loss; true if a keyframe has to be asked for.
-    fn seek_key(&mut self, slow: bool) -> bool {
+    fn seek_key(&mut self) -> bool {
         let delta = |party: &Self| party.frames().next().is_some_and(|frame| frame.info.delta);
         let mut asks = false;
         if delta(self) {
@@ -140,14 +140,6 @@ impl Party {
                 self.drop_oldest(1, DropReason::WaitingKeyframe);
             }
             asks = self.level() == 0;
-            let newest = self
-                .frames()
-                .collect::<Vec<_>>()
-                .iter()
-                .rposition(|frame| !frame.info.delta);
-            if slow {
-                self.drop_oldest(newest.unwrap_or(0), DropReason::Slow);
-            }
         }
         self.needs_key = self.level() == 0;
         asks
@@ -179,7 +171,7 @@ impl Party {
                 break;
             };
             self.drop_oldest(count, reason);
-            asks |= self.seek_key(reason == DropReason::Slow);
+            asks |= self.seek_key();
         }
         let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
@@ -286,7 +278,7 @@ impl Party {
             if ends && current {
                 self.end(reason);
             } else {
-                self.seek_key(false);
+                self.seek_key();
             }
         }
     }
