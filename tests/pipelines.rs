@@ -8,9 +8,11 @@ mod rtsp_server;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use gst::prelude::*;
 use rtsp_server::{RtspServer, Streams};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -196,13 +198,56 @@ fn takes_the_video_of_an_rtsp_camera_with_sound() {
     assert!(field(summary(&lines, "detection_client"), "dropped-slow") > 40);
 }
 
+/// Decodes something and counts the pictures.
+struct Player {
+    pipeline: gst::Pipeline,
+    pictures: Arc<AtomicU64>,
+}
+
+impl Player {
+    fn start(launch: &str) -> Self {
+        let launch = format!("{launch} ! fakesink name=end sync=false");
+        let pipeline = gst::parse::launch(&launch).unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let pictures = Arc::<AtomicU64>::default();
+        let count = pictures.clone();
+        let pad = pipeline.by_name("end").unwrap().static_pad("sink").unwrap();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        Self { pipeline, pictures }
+    }
+
+    fn count(&self) -> u64 {
+        self.pictures.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
+
+fn free_udp_port() -> u16 {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
 #[test]
 fn records_and_relays_while_detection_lags() {
     gst::init().unwrap();
     let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
     let file = plugin_dir().join("test-record.mkv");
+    let port = free_udp_port();
+    let relayed = Player::start(&format!(
+        "udpsrc port={port} address=127.0.0.1 \
+         caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264 \
+         ! rtph264depay ! h264parse ! avdec_h264"
+    ));
     let line = with_camera(&launch_line("rtsp-record.launch"), &camera)
-        .replace("record.mkv", file.to_str().unwrap());
+        .replace("record.mkv", file.to_str().unwrap())
+        .replace("port=5600", &format!("port={port}"));
     let (ok, lines) = run(launch(&line), |line| {
         line.contains("consumer=(string)detection_client") && field(line, "dropped") > 60
     });
@@ -210,34 +255,27 @@ fn records_and_relays_while_detection_lags() {
     let recorded = field(summary(&lines, "record"), "out");
     assert_eq!(field(summary(&lines, "record"), "dropped-slow"), 0);
 
+    // What was relayed can be seen meanwhile.
+    assert!(relayed.count() > 30, "{} relayed", relayed.count());
+    relayed.stop();
+
     // The recording plays from start to end.
-    let check = format!(
-        "filesrc location={} ! matroskademux ! h264parse ! avdec_h264 ! fakesink name=end sync=false",
+    let recording = Player::start(&format!(
+        "filesrc location={} ! matroskademux ! h264parse ! avdec_h264",
         file.display()
-    );
-    let pipeline = gst::parse::launch(&check)
+    ));
+    let message = recording
+        .pipeline
+        .bus()
         .unwrap()
-        .downcast::<gst::Pipeline>()
-        .unwrap();
-    use gst::prelude::*;
-    let decoded = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let count = decoded.clone();
-    let pad = pipeline.by_name("end").unwrap().static_pad("sink").unwrap();
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        gst::PadProbeReturn::Ok
-    });
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let bus = pipeline.bus().unwrap();
-    let message = bus
         .timed_pop_filtered(
             gst::ClockTime::from_seconds(60),
             &[gst::MessageType::Eos, gst::MessageType::Error],
         )
         .expect("the recording does not end");
-    pipeline.set_state(gst::State::Null).unwrap();
+    recording.stop();
     assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
-    let decoded = decoded.load(std::sync::atomic::Ordering::Relaxed);
+    let decoded = recording.count();
     assert!(
         decoded + 2 >= recorded && decoded > 30,
         "{decoded} of {recorded}"
