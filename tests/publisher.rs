@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use gst::prelude::*;
 use gstdronetee::{
-    DropReason, Error, Frame, FramePublisher, FrameReceiver, Health, Ledger, RecvError, consumers,
+    DropReason, Error, Frame, FramePublisher, FrameReceiver, Health, RecvError, consumers,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -63,61 +63,11 @@ fn count(
     })
 }
 
-fn ledger(publisher: &FramePublisher, consumer: &str) -> Ledger {
-    let health = publisher.health();
-    let found = health
-        .consumers
-        .iter()
-        .find(|other| other.consumer == consumer);
-    found.unwrap_or_else(|| panic!("no {consumer}")).ledger
-}
-
 const NAMES: [&str; 3] = [
     consumers::DETECTION_CLIENT,
     consumers::MOVEMENT_DETECTOR,
     consumers::TELEMETRY,
 ];
-
-#[test]
-fn three_consumers_at_thirty_frames_a_second_get_every_frame() {
-    let (pipeline, publisher) = launch(&live(300));
-    // The depth bridges what a busy machine withholds from the test itself.
-    let subscribe = |name| publisher.consumer(name).depth(60).subscribe().unwrap();
-    let workers = NAMES.map(|name| count(subscribe(name), Duration::ZERO));
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let ended = workers.map(|worker| worker.join().unwrap());
-    for (seen, frames) in &ended {
-        assert_eq!(*seen, 300);
-        let ledger = ledger(&publisher, &frames.consumer());
-        assert_eq!((ledger.frames_out, ledger.dropped.total()), (300, 0));
-    }
-    assert_eq!(publisher.published(), 300);
-    pipeline.set_state(gst::State::Null).unwrap();
-}
-
-#[test]
-fn a_slow_consumer_loses_its_own_frames_only() {
-    let (pipeline, publisher) = launch(&live(150));
-    let [slow, fast, faster] = NAMES;
-    let slow = publisher.subscribe(slow).unwrap();
-    let [fast, faster] =
-        [fast, faster].map(|name| publisher.consumer(name).depth(60).subscribe().unwrap());
-    let slow = count(slow, Duration::from_millis(200));
-    let fast = [fast, faster].map(|frames| count(frames, Duration::ZERO));
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let fast = fast.map(|worker| worker.join().unwrap());
-    let slow = slow.join().unwrap();
-    for (seen, frames) in &fast {
-        assert_eq!(*seen, 150);
-        assert_eq!(ledger(&publisher, &frames.consumer()).dropped.total(), 0);
-    }
-    let ledger = ledger(&publisher, consumers::DETECTION_CLIENT);
-    assert!(ledger.dropped.get(DropReason::Slow) > 100, "{ledger:?}");
-    assert_eq!(ledger.frames_in, 150);
-    assert_eq!(ledger.frames_out, slow.0);
-    assert!(ledger.balances());
-    pipeline.set_state(gst::State::Null).unwrap();
-}
 
 #[test]
 fn frames_tell_what_was_lost_before_them() {
