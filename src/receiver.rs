@@ -99,9 +99,9 @@ impl FrameReceiver {
     }
 
     fn poll_frame(&mut self, waker: &Waker) -> Poll<Option<Frame>> {
-        self.give_back();
+        let mut done = self.give_back();
         loop {
-            match self.pad.take(waker) {
+            match self.pad.take(done.take(), waker) {
                 Taken::Frame(taken) => {
                     self.in_flight = Some(InFlight {
                         ticket: taken.ticket,
@@ -143,13 +143,12 @@ impl FrameReceiver {
         }
     }
 
-    /// The frame that was handed out last is done with.
-    fn give_back(&mut self) {
-        if let Some(frame) = self.in_flight.take() {
-            self.pad
-                .record(frame.waited, now().saturating_sub(frame.since));
-            self.pad.finish(frame.ticket);
-        }
+    /// The frame that was handed out last is done with, which has to be told.
+    fn give_back(&mut self) -> Option<Ticket> {
+        let frame = self.in_flight.take()?;
+        let service = now().saturating_sub(frame.since);
+        self.pad.record(frame.waited, service);
+        Some(frame.ticket)
     }
 }
 
@@ -163,7 +162,9 @@ impl futures_core::Stream for FrameReceiver {
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        self.give_back();
+        if let Some(ticket) = self.give_back() {
+            self.pad.finish(ticket);
+        }
         self.pad.release();
     }
 }
