@@ -129,7 +129,10 @@ impl FrameReceiver {
         match event.view() {
             gst::EventView::Caps(caps) => {
                 let caps = caps.caps_owned();
-                let info = gst_video::VideoInfo::from_caps(&caps).ok();
+                // Coded video is video too, but has no planes.
+                let info = gst_video::VideoInfo::from_caps(&caps)
+                    .ok()
+                    .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
                 self.format = Some(Arc::new(Format { caps, info }));
             }
             gst::EventView::Eos(_) => {
