@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `dronetee` beside `tee ! queue leaky=downstream`, with the same frames in the same run.
 //!
-//! `cargo bench --bench fanout -- [stuck|latency|alive]` measures times;
+//! `cargo bench --bench fanout -- [stuck|latency|receivers|alive]` measures times;
 //! `-- count <tee|dronetee|harness> <consumers> <frames>` only pushes frames past stuck consumers,
 //! to be run under callgrind, see `scripts/bench.sh`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gst::prelude::*;
 use hdrhistogram::Histogram;
 use setup::{Behaviour, Kind, Setup, frame, nanos};
 
@@ -29,15 +30,18 @@ fn main() {
         ["count", kind, consumers, frames] => count(kind, consumers, frames),
         ["stuck"] => stuck(),
         ["latency"] => latency(),
+        ["receivers"] => receivers(),
         ["alive"] => alive(),
         [] => {
             stuck();
             latency();
+            receivers();
             alive();
         }
         _ => {
             eprintln!(
-                "stuck, latency, alive, or count <tee|dronetee|harness> <consumers> <frames>"
+                "stuck, latency, receivers, alive, or \
+                 count <tee|dronetee|harness> <consumers> <frames>"
             );
             std::process::exit(2);
         }
@@ -133,11 +137,23 @@ fn latency() {
     }
 }
 
+/// Of ns up to ten seconds.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 10_000_000_000, 3).unwrap()
+}
+
 fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
-    let histogram = Arc::new(Mutex::new(
-        Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3).unwrap(),
-    ));
+    let histogram = Arc::new(Mutex::new(histogram()));
     let setup = Setup::new(kind, 3, Behaviour::Measure(histogram.clone()));
+    publish_paced(rate, frames, |frame| setup.publish(frame));
+    setup.wait_measured(u64::from(frames) * 3, &histogram);
+    drop(setup);
+    let histogram = histogram.lock().unwrap();
+    histogram.clone()
+}
+
+/// Publishes `frames` at `rate` a second, each with the time in it.
+fn publish_paced(rate: u32, frames: u32, publish: impl Fn(gst::Buffer)) {
     let period = Duration::from_secs(1) / rate;
     let begin = Instant::now();
     for n in 0..frames {
@@ -149,12 +165,47 @@ fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
-        setup.publish(frame(nanos()));
+        publish(frame(nanos()));
     }
-    setup.wait_measured(u64::from(frames) * 3, &histogram);
-    drop(setup);
-    let histogram = histogram.lock().unwrap();
-    histogram.clone()
+}
+
+/// From just before the publish until a `FrameReceiver` has the frame.
+fn receivers() {
+    const RATE: u32 = 30;
+    const FRAMES: u32 = 300;
+    let (tee, receivers) = setup::with_receivers(3);
+    let threads = receivers.into_iter().map(|mut frames| {
+        std::thread::spawn(move || {
+            let mut took = Vec::new();
+            while let Some(frame) = frames.recv() {
+                took.push(nanos() - frame.buffer().offset());
+            }
+            took
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let sink = tee.static_pad("sink").unwrap();
+    publish_paced(RATE, FRAMES, |frame| {
+        sink.chain(frame).unwrap();
+    });
+    assert!(sink.send_event(gst::event::Eos::new()));
+    let mut histogram = histogram();
+    for thread in threads {
+        for took in thread.join().unwrap() {
+            histogram.saturating_record(took);
+        }
+    }
+    tee.set_state(gst::State::Null).unwrap();
+    println!(
+        "publish to receiver, three waiting, {RATE} frames/s, µs ({} of {} frames)",
+        histogram.len(),
+        FRAMES * 3
+    );
+    println!("{:>10} {:>10} {:>8}", "", "dronetee", "goal");
+    for (name, quantile, goal) in [("p50", 0.5, ""), ("p99", 0.99, "5000")] {
+        let took = histogram.value_at_quantile(quantile) as f64 / 1e3;
+        println!("{name:>10} {took:>10.1} {goal:>8}");
+    }
 }
 
 /// Distinct frames alive, each branch stuck with another one and all queues full.
