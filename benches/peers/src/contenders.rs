@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::nanos;
+use crate::{WARM_UP, nanos};
 
 pub(crate) type Histogram = hdrhistogram::Histogram<u64>;
 /// Publishes a frame with that stamp; dropping it ends the stream.
@@ -99,7 +99,10 @@ fn histogram() -> Histogram {
 }
 
 fn note(histogram: &mut Histogram, stamp: u64) {
-    histogram.saturating_record(nanos() - stamp);
+    let now = nanos();
+    if stamp > WARM_UP {
+        histogram.saturating_record(now - stamp);
+    }
 }
 
 fn merge(all: impl IntoIterator<Item = Histogram>) -> Histogram {
