@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `dronetee` beside `tee ! queue leaky=downstream`, with the same frames in the same run.
 //!
-//! `cargo bench --bench fanout -- [stuck|latency|alive|coded]` measures times;
+//! `cargo bench --bench fanout -- [stuck|latency|receivers|alive|coded]` measures times;
 //! `-- count <tee|dronetee|harness> <consumers> <frames>` only pushes frames past stuck consumers,
 //! to be run under callgrind, see `scripts/bench.sh`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gst::prelude::*;
 use hdrhistogram::Histogram;
 use setup::{Behaviour, Figures, Kind, Setup, frame, nanos};
 
@@ -30,17 +31,20 @@ fn main() {
         ["count", kind, consumers, frames] => count(kind, consumers, frames),
         ["stuck"] => stuck(),
         ["latency"] => latency(),
+        ["receivers"] => receivers(),
         ["alive"] => alive(),
         ["coded"] => coded::coded(),
         [] => {
             stuck();
             latency();
+            receivers();
             alive();
             coded::coded();
         }
         _ => {
             eprintln!(
-                "stuck, latency, alive, coded, or count <tee|dronetee|harness> <consumers> <frames>"
+                "stuck, latency, receivers, alive, coded, or \
+                 count <tee|dronetee|harness> <consumers> <frames>"
             );
             std::process::exit(2);
         }
@@ -139,6 +143,18 @@ fn latency() {
 fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
     let figures: Vec<Figures> = (0..3).map(|_| setup::figures()).collect();
     let setup = Setup::new(kind, 3, Behaviour::Measure(figures.clone()));
+    publish_paced(rate, frames, |frame| setup.publish(frame));
+    setup.wait_measured(u64::from(frames), &figures);
+    drop(setup);
+    let mut all = setup::histogram();
+    for figures in &figures {
+        all.add(&*figures.lock().unwrap()).unwrap();
+    }
+    all
+}
+
+/// Publishes `frames` at `rate` a second, each with the time in it.
+fn publish_paced(rate: u32, frames: u32, publish: impl Fn(gst::Buffer)) {
     let period = Duration::from_secs(1) / rate;
     let begin = Instant::now();
     for n in 0..frames {
@@ -150,15 +166,47 @@ fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
-        setup.publish(frame(nanos()));
+        publish(frame(nanos()));
     }
-    setup.wait_measured(u64::from(frames), &figures);
-    drop(setup);
-    let mut all = figures[0].lock().unwrap().clone();
-    for figures in &figures[1..] {
-        all.add(&*figures.lock().unwrap()).unwrap();
+}
+
+/// From just before the publish until a `FrameReceiver` has the frame.
+fn receivers() {
+    const RATE: u32 = 30;
+    const FRAMES: u32 = 300;
+    let (tee, receivers) = setup::with_receivers(3);
+    let threads = receivers.into_iter().map(|mut frames| {
+        std::thread::spawn(move || {
+            let mut took = Vec::new();
+            while let Some(frame) = frames.recv() {
+                took.push(nanos() - frame.buffer().offset());
+            }
+            took
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let sink = tee.static_pad("sink").unwrap();
+    publish_paced(RATE, FRAMES, |frame| {
+        sink.chain(frame).unwrap();
+    });
+    assert!(sink.send_event(gst::event::Eos::new()));
+    let mut histogram = setup::histogram();
+    for thread in threads {
+        for took in thread.join().unwrap() {
+            histogram.saturating_record(took);
+        }
     }
-    all
+    tee.set_state(gst::State::Null).unwrap();
+    println!(
+        "publish to receiver, three waiting, {RATE} frames/s, µs ({} of {} frames)",
+        histogram.len(),
+        FRAMES * 3
+    );
+    println!("{:>10} {:>10} {:>8}", "", "dronetee", "goal");
+    for (name, quantile, goal) in [("p50", 0.5, ""), ("p99", 0.99, "5000")] {
+        let took = histogram.value_at_quantile(quantile) as f64 / 1e3;
+        println!("{name:>10} {took:>10.1} {goal:>8}");
+    }
 }
 
 /// Distinct frames alive, each branch stuck with another one and all queues full.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Measures dronetee beside tee ! queue: scripts/bench.sh [count|stuck|latency|alive|coded]…
+# Measures dronetee beside tee ! queue, and beside other ways to get frames into an application:
+# scripts/bench.sh [count|stuck|latency|receivers|peers|alive|coded]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh valgrind
-[ $# -gt 0 ] || set -- count stuck latency alive coded
+[ $# -gt 0 ] || set -- count stuck latency receivers peers alive coded
 
 cargo bench --locked --bench fanout --no-run
 bench=$(cargo bench --locked --bench fanout --no-run --message-format=json 2>/dev/null |
@@ -35,9 +36,16 @@ count() {
   done
 }
 
+# A crate of its own, built beside this one.
+peers() {
+  local target=${CARGO_TARGET_DIR:-$PWD/target}
+  (cd benches/peers && CARGO_TARGET_DIR=$target/peers cargo run --locked --release --quiet)
+}
+
 for part in "$@"; do
   case $part in
     count) count ;;
+    peers) peers ;;
     *) "$bench" "$part" ;;
   esac
 done

@@ -14,7 +14,7 @@ pub enum Error {
     Gone,
     /// A consumer of that name is there already.
     NameTaken(String),
-    /// Not letters, digits, `_` and `-`, or empty.
+    /// Not ASCII letters, digits, `_` and `-`, or empty.
     InvalidName(String),
     /// A limit is not possible; which, and why.
     InvalidLimit(&'static str),
@@ -25,6 +25,9 @@ pub enum Error {
     /// The pixels lie in several memories and cannot be had in one piece without a copy: ask for
     /// the planes.
     SeveralMemories,
+    /// The offsets and strides of the planes do not fit the memory, or the format has no rows from
+    /// the top down: tiles, or a negative stride.
+    Layout,
     /// The memory cannot be mapped for reading.
     Map,
 }
@@ -47,6 +50,7 @@ impl std::fmt::Display for Error {
             Self::NotRawVideo => f.write_str("the frame is not raw video"),
             Self::NoSuchPlane(plane) => write!(f, "the frame has no plane {plane}"),
             Self::SeveralMemories => f.write_str("the pixels lie in several memories"),
+            Self::Layout => f.write_str("the plane is not rows of bytes within its memory"),
             Self::Map => f.write_str("the memory can not be mapped for reading"),
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::Error;
 
@@ -37,6 +38,13 @@ impl AsRef<[u8]> for Pixels {
     fn as_ref(&self) -> &[u8] {
         self.map.as_slice()
     }
+}
+
+/// Where a plane lies in the bytes of the buffer.
+struct Layout {
+    offset: usize,
+    size: usize,
+    rows: usize,
 }
 
 impl Frame {
@@ -87,38 +95,67 @@ impl Frame {
         }
     }
 
-    /// The bytes of a plane (stride × rows of it), mapped and not copied.
+    /// The bytes of a plane, mapped and not copied: stride × rows of it, less what the last row
+    /// lacks of its stride.
+    ///
+    /// Only the memory that the plane is in is mapped.
     ///
     /// # Errors
     ///
-    /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Map`], or
+    /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Layout`], [`Error::Map`], or
     /// [`Error::SeveralMemories`] if the plane itself is in more than one.
     pub fn plane(&self, plane: usize) -> Result<Bytes, Error> {
+        let Layout { offset, size, rows } = self.layout(plane)?;
+        let (memories, skip) = self
+            .buffer
+            .find_memory(offset..offset + 1)
+            .ok_or(Error::Layout)?;
+        let memory = memories.start;
+        let available = self.buffer.peek_memory(memory).size() - skip;
+        if available < size {
+            let ends_early = available > size - size / rows;
+            let last = memory + 1 == self.buffer.n_memory();
+            if !last && !self.plane_begins(offset + available) {
+                return Err(Error::SeveralMemories);
+            }
+            if !ends_early {
+                return Err(Error::Layout);
+            }
+        }
+        Ok(self.map(memory)?.slice(skip..skip + size.min(available)))
+    }
+
+    fn layout(&self, plane: usize) -> Result<Layout, Error> {
         let info = self.video_info().ok_or(Error::NotRawVideo)?;
-        if plane >= info.n_planes() as usize {
-            return Err(Error::NoSuchPlane(plane));
+        let planes = self.planes(info);
+        let (offset, stride) = *planes.get(plane).ok_or(Error::NoSuchPlane(plane))?;
+        if info.format_info().is_tiled() {
+            return Err(Error::Layout);
         }
-        let (offset, stride) = match self.buffer.meta::<gst_video::VideoMeta>() {
-            Some(meta) => (
-                *meta.offset().get(plane).ok_or(Error::NoSuchPlane(plane))?,
-                *meta.stride().get(plane).ok_or(Error::NoSuchPlane(plane))?,
-            ),
-            None => (info.offset()[plane], info.stride()[plane]),
+        // Rows from the bottom up have a negative stride.
+        let stride = usize::try_from(stride).map_err(|_| Error::Layout)?;
+        let rows = rows(info, plane);
+        let size = stride.checked_mul(rows).filter(|size| *size > 0);
+        let size = size.ok_or(Error::Layout)?;
+        offset.checked_add(size).ok_or(Error::Layout)?;
+        Ok(Layout { offset, size, rows })
+    }
+
+    /// Offsets and strides of the planes.
+    fn planes(&self, info: &gst_video::VideoInfo) -> SmallVec<[(usize, i32); 4]> {
+        let pairs = |offsets: &[usize], strides: &[i32]| {
+            let offsets = offsets.iter().take(info.n_planes() as usize).copied();
+            offsets.zip(strides.iter().copied()).collect()
         };
-        let stride = usize::try_from(stride).map_err(|_| Error::NotRawVideo)?;
-        let size = stride * rows(info, plane);
-        // The last row may end early; a byte in its memory is enough to find it.
-        let Some((memories, skip)) = self.buffer.find_memory(offset..offset + 1) else {
-            return Err(Error::Map);
-        };
-        let bytes = self.map(memories.start)?;
-        let end = (skip + size).min(bytes.len());
-        let starts = |other: usize| offset < other && other < offset + size;
-        let next = info.offset().iter().any(|other| starts(*other));
-        if skip + size > bytes.len() && memories.start + 1 < self.buffer.n_memory() && !next {
-            return Err(Error::SeveralMemories);
+        match self.buffer.meta::<gst_video::VideoMeta>() {
+            Some(meta) => pairs(meta.offset(), meta.stride()),
+            None => pairs(info.offset(), info.stride()),
         }
-        Ok(bytes.slice(skip..end))
+    }
+
+    fn plane_begins(&self, at: usize) -> bool {
+        self.video_info()
+            .is_some_and(|info| self.planes(info).iter().any(|(offset, _)| *offset == at))
     }
 
     fn map(&self, index: usize) -> Result<Bytes, Error> {
@@ -133,10 +170,13 @@ impl Frame {
     }
 }
 
-/// Rows of a plane, subsampling taken into account.
+/// Rows of a plane, subsampling and fields taken into account.
 fn rows(info: &gst_video::VideoInfo, plane: usize) -> usize {
     let format = info.format_info();
-    let component = format.plane().iter().position(|p| *p as usize == plane);
-    let subsampled = component.and_then(|c| format.h_sub().get(c)).copied();
-    (info.height() as usize).div_ceil(1 << subsampled.unwrap_or(0))
+    let mut components = format.plane().iter().take(info.n_components() as usize);
+    match components.position(|p| *p as usize == plane) {
+        Some(component) => format.scale_height(component as u8, info.field_height()) as usize,
+        // No component lies in a palette of 256 colours.
+        None => 256,
+    }
 }

@@ -4,8 +4,9 @@
 use crate::reason::DropReason;
 
 /// Drop counters of one consumer, one per [`DropReason`].
+///
+/// With the feature `serde` they are a map from the reasons' names to counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
@@ -32,6 +33,29 @@ impl Drops {
         for (reason, count) in other.iter() {
             self.add(reason, count);
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Drops {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(reason, count)| (reason.name(), count)))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Drops {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let counts = std::collections::BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut drops = Self::default();
+        for (name, count) in counts {
+            let known = |reason: &DropReason| reason.name() == name;
+            let reason = DropReason::ALL.into_iter().find(known);
+            // The accounts would not balance without it.
+            let unknown = || serde::de::Error::custom(format!("no reason for a drop: {name}"));
+            drops.add(reason.ok_or_else(unknown)?, count);
+        }
+        Ok(drops)
     }
 }
 

@@ -22,7 +22,8 @@ pub mod consumers {
 
 /// Gives frames of a `dronetee` to consumers in this process, without an appsink.
 ///
-/// It does not keep the element alive, and may be cloned and used from any thread.
+/// It does not keep the element alive (a [`FrameReceiver`] does), and may be cloned and used from
+/// any thread.
 #[derive(Debug, Clone)]
 pub struct FramePublisher {
     tee: glib::WeakRef<DroneTee>,
@@ -49,6 +50,9 @@ impl FramePublisher {
 
     /// A new consumer with the element's limits; its pad is `src_<name>`.
     ///
+    /// It may join before the stream starts or while frames flow. [`consumer`](Self::consumer) is
+    /// for limits of its own.
+    ///
     /// # Errors
     ///
     /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::Gone`].
@@ -56,7 +60,19 @@ impl FramePublisher {
         self.consumer(name).subscribe()
     }
 
-    /// A new consumer with limits of its own.
+    /// A new consumer with limits of its own, which joins by
+    /// [`subscribe`](ConsumerBuilder::subscribe).
+    ///
+    /// ```no_run
+    /// # fn example(publisher: gstdronetee::FramePublisher) -> Result<(), gstdronetee::Error> {
+    /// let mut frames = publisher
+    ///     .consumer("recorder")
+    ///     .depth(30)
+    ///     .max_age(std::time::Duration::from_secs(1))
+    ///     .subscribe()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn consumer(&self, name: &str) -> ConsumerBuilder {
         ConsumerBuilder {
             publisher: self.clone(),
@@ -124,6 +140,7 @@ impl ConsumerBuilder {
 /// How a stream does.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct Health {
     /// Frames that arrived since READY→PAUSED.

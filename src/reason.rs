@@ -28,7 +28,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order in which they are listed everywhere.
-    pub const ALL: [Self; 8] = [
+    pub const fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    // Its length will change, which is why it is not public.
+    pub(crate) const ALL: [Self; 8] = [
         Self::Slow,
         Self::Stale,
         Self::WaitingKeyframe,

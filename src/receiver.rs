@@ -20,6 +20,22 @@ thread_local! {
 /// A frame counts as in flight until the next call, or until the receiver is dropped: a consumer
 /// that does not come back shows as `stalled`. Dropping the receiver releases its pad. It may be
 /// used from any thread, by one at a time.
+///
+/// It is a [`Stream`](futures_core::Stream) too, which works on any runtime and without one: what
+/// it is polled with is woken by the thread that publishes. A wait may be given up at any time
+/// without losing a frame. With `StreamExt` of `futures` or `tokio-stream` it is
+/// `frames.next().await`, without it:
+///
+/// ```no_run
+/// # async fn example(mut frames: gstdronetee::FrameReceiver) {
+/// use futures_core::Stream;
+/// use std::{future::poll_fn, pin::Pin};
+///
+/// while let Some(frame) = poll_fn(|cx| Pin::new(&mut frames).poll_next(cx)).await {
+///     println!("frame {}", frame.seq());
+/// }
+/// # }
+/// ```
 #[must_use = "dropping it releases the consumer"]
 #[derive(Debug)]
 pub struct FrameReceiver {
@@ -54,6 +70,9 @@ impl FrameReceiver {
 
     /// Waits for the next frame; `None` when the stream ended or stopped, the consumer was evicted
     /// or its pad released. Waits for the stream to start if it has not.
+    ///
+    /// This and [`recv_timeout`](Self::recv_timeout) park the thread: in a task of a runtime, use
+    /// the `Stream`.
     pub fn recv(&mut self) -> Option<Frame> {
         self.recv_until(None).ok()
     }
@@ -62,7 +81,8 @@ impl FrameReceiver {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`] when none came in time, [`RecvError::Closed`] at the end.
+    /// [`RecvError::Empty`] when none came in time, [`RecvError::Closed`] when [`recv`](Self::recv)
+    /// would return `None`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Frame, RecvError> {
         // A time that cannot be reached is as good as none.
         self.recv_until(Instant::now().checked_add(timeout))
@@ -72,7 +92,8 @@ impl FrameReceiver {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] at the end.
+    /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] when
+    /// [`recv`](Self::recv) would return `None`.
     pub fn try_recv(&mut self) -> Result<Frame, RecvError> {
         match self.poll_frame(Waker::noop()) {
             Poll::Ready(frame) => frame.ok_or(RecvError::Closed),
@@ -99,9 +120,9 @@ impl FrameReceiver {
     }
 
     fn poll_frame(&mut self, waker: &Waker) -> Poll<Option<Frame>> {
-        self.give_back();
+        let mut done = self.give_back();
         loop {
-            match self.pad.take(waker) {
+            match self.pad.take(done.take(), waker) {
                 Taken::Frame(taken) => {
                     self.in_flight = Some(InFlight {
                         ticket: taken.ticket,
@@ -129,7 +150,10 @@ impl FrameReceiver {
         match event.view() {
             gst::EventView::Caps(caps) => {
                 let caps = caps.caps_owned();
-                let info = gst_video::VideoInfo::from_caps(&caps).ok();
+                // Coded video is video too, but has no planes.
+                let info = gst_video::VideoInfo::from_caps(&caps)
+                    .ok()
+                    .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
                 self.format = Some(Arc::new(Format { caps, info }));
             }
             gst::EventView::Eos(_) => {
@@ -143,13 +167,12 @@ impl FrameReceiver {
         }
     }
 
-    /// The frame that was handed out last is done with.
-    fn give_back(&mut self) {
-        if let Some(frame) = self.in_flight.take() {
-            self.pad
-                .record(frame.waited, now().saturating_sub(frame.since));
-            self.pad.finish(frame.ticket);
-        }
+    /// The frame that was handed out last is done with, which has to be told.
+    fn give_back(&mut self) -> Option<Ticket> {
+        let frame = self.in_flight.take()?;
+        let service = now().saturating_sub(frame.since);
+        self.pad.record(frame.waited, service);
+        Some(frame.ticket)
     }
 }
 
@@ -163,7 +186,9 @@ impl futures_core::Stream for FrameReceiver {
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        self.give_back();
+        if let Some(ticket) = self.give_back() {
+            self.pad.finish(ticket);
+        }
         self.pad.release();
     }
 }

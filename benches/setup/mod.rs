@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use gstdronetee::{FramePublisher, FrameReceiver};
 use hdrhistogram::Histogram;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,12 @@ pub(crate) enum Behaviour {
 pub(crate) type Figures = Arc<Mutex<Histogram<u64>>>;
 
 pub(crate) fn figures() -> Figures {
-    let histogram = Histogram::new_with_bounds(1, 10_000_000_000, 3);
-    Arc::new(Mutex::new(histogram.unwrap()))
+    Arc::new(Mutex::new(histogram()))
+}
+
+/// Of ns up to ten seconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 10_000_000_000, 3).unwrap()
 }
 
 #[derive(Default)]
@@ -92,6 +97,27 @@ pub(crate) fn counted(alive: &Arc<AtomicUsize>) -> gst::Buffer {
     gst::Buffer::from_slice(Counted(alive.clone()))
 }
 
+fn begin(sink: &gst::Pad) {
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", "GRAY8")
+        .build();
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    assert!(sink.send_event(gst::event::StreamStart::new("bench")));
+    assert!(sink.send_event(gst::event::Caps::new(&caps)));
+    assert!(sink.send_event(gst::event::Segment::new(&segment)));
+}
+
+/// A `dronetee` with consumers in this process.
+pub(crate) fn with_receivers(count: usize) -> (gst::Element, Vec<FrameReceiver>) {
+    let tee = gst::ElementFactory::make("dronetee").build().unwrap();
+    let publisher = FramePublisher::new(&tee).unwrap();
+    let receivers = (0..count).map(|n| publisher.subscribe(&n.to_string()).unwrap());
+    let receivers = receivers.collect();
+    tee.set_state(gst::State::Playing).unwrap();
+    begin(&tee.static_pad("sink").unwrap());
+    (tee, receivers)
+}
+
 impl Setup {
     pub(crate) fn new(kind: Kind, consumers: usize, behaviour: Behaviour) -> Self {
         let gate = Arc::new(Gate::default());
@@ -106,13 +132,7 @@ impl Setup {
             Kind::Tee => tee(&outs),
             Kind::DroneTee => dronetee(&outs),
         };
-        let caps = gst::Caps::builder("video/x-raw")
-            .field("format", "GRAY8")
-            .build();
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        assert!(sink.send_event(gst::event::StreamStart::new("bench")));
-        assert!(sink.send_event(gst::event::Caps::new(&caps)));
-        assert!(sink.send_event(gst::event::Segment::new(&segment)));
+        begin(&sink);
         Self {
             kind,
             consumers,

@@ -19,12 +19,26 @@ pub(crate) struct ReceiverPad {
     pad: DroneTeePad,
 }
 
+fn delivered(ticket: Ticket) -> Done {
+    Done {
+        ticket,
+        outcome: Outcome::Delivered,
+        flow: 0,
+    }
+}
+
 impl ReceiverPad {
-    pub(crate) fn take(&self, waker: &Waker) -> Taken<gst::Buffer, Item> {
+    /// The next thing; the frame before, if `finished`, is done with.
+    pub(crate) fn take(&self, finished: Option<Ticket>, waker: &Waker) -> Taken<gst::Buffer, Item> {
         let Some(id) = self.pad.imp().id() else {
             return Taken::Closed;
         };
-        match self.tee.imp().stream.take(id, None, now(), waker) {
+        let stream = &self.tee.imp().stream;
+        let taken = match finished {
+            Some(ticket) => stream.finish_and_take(id, delivered(ticket), None, now(), waker),
+            None => stream.take(id, None, now(), waker),
+        };
+        match taken {
             Taken::Frame(mut taken) => {
                 taken.frame = flagged(taken.frame, taken.discont);
                 Taken::Frame(taken)
@@ -35,13 +49,8 @@ impl ReceiverPad {
 
     /// The frame in flight is done with.
     pub(crate) fn finish(&self, ticket: Ticket) {
-        let done = Done {
-            ticket,
-            outcome: Outcome::Delivered,
-            flow: 0,
-        };
         if let Some(id) = self.pad.imp().id() {
-            self.tee.imp().stream.finish(id, done, now());
+            self.tee.imp().stream.finish(id, delivered(ticket), now());
         }
     }
 
