@@ -110,7 +110,7 @@ fn stuck() {
 
 /// From just before the publish to the consumer's chain function.
 fn latency() {
-    for (rate, frames, rounds) in [(1000u32, 1500, ROUNDS), (30, 60, 3)] {
+    for (rate, frames, rounds) in [(1000u32, 500, 21), (30, 60, 5)] {
         println!(
             "publish to consumer, three waiting, {rate} frames/s, µs (median of {rounds} rounds)"
         );

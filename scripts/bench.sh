@@ -46,6 +46,11 @@ for part in "$@"; do
   case $part in
     count) count ;;
     peers) peers ;;
+    latency)
+      "$bench" latency
+      echo "the same on one core, where no other core has to be woken"
+      taskset --cpu-list 0 "$bench" latency
+      ;;
     *) "$bench" "$part" ;;
   esac
 done

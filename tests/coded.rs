@@ -116,9 +116,10 @@ fn a_loss_changes_nothing_but_discont() {
     let rig = Rig::started();
     let slow = rig.consumer("slow");
     for frame in odd_frames() {
+        slow.forget();
         slow.stick();
         rig.src.push(common::frame(99)).unwrap();
-        slow.wait_in_flight();
+        common::wait_for("the consumer to hold a frame", || slow.frames().len() == 1);
         slow.forget();
         // Nine frames that need no other: five of them are too many.
         for n in 100..105 {
@@ -152,4 +153,38 @@ fn a_loss_changes_nothing_but_discont() {
         assert_eq!(got.iter_meta::<gst::ReferenceTimestampMeta>().count(), 1);
         assert_eq!(got.peek_memory(0).as_ptr(), frame.peek_memory(0).as_ptr());
     }
+}
+
+/// What the branches ask for and what the element asks for count together.
+#[test]
+fn keyframe_requests_of_branches_pass_once_a_second() {
+    let rig = Rig::started();
+    let (one, other) = (rig.consumer("one"), rig.consumer("other"));
+    let ask = |consumer: &common::Consumer, count| {
+        let request = gst_video::UpstreamForceKeyUnitEvent::builder().count(count);
+        assert!(consumer.sink.push_event(request.build()));
+    };
+    let arrived = || -> Vec<u32> {
+        let events = rig.upstream_events.lock().unwrap();
+        let requests = events
+            .iter()
+            .filter_map(|event| gst_video::UpstreamForceKeyUnitEvent::parse(event).ok());
+        requests.map(|request| request.count).collect()
+    };
+    let first = std::time::Instant::now();
+    for count in 1..6 {
+        ask(&one, count);
+        ask(&other, count + 10);
+    }
+    let requests = arrived();
+    if first.elapsed() < std::time::Duration::from_millis(900) {
+        assert_eq!(requests, [1]);
+    }
+    let mut count = 20;
+    common::wait_for("the next one", || {
+        count += 1;
+        ask(&other, count);
+        arrived().len() > requests.len()
+    });
+    assert!(first.elapsed() >= std::time::Duration::from_secs(1));
 }

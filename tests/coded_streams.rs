@@ -155,3 +155,38 @@ fn mjpeg() {
 fn raw_video() {
     without_deltas(&RAW);
 }
+
+/// A real encoder hears that a keyframe is wanted, long before it would make one.
+#[test]
+fn an_encoder_is_asked_for_a_keyframe() {
+    common::init();
+    let pipeline = gst::parse::launch(
+        "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=60/1 \
+         ! x264enc key-int-max=100000 tune=zerolatency speed-preset=ultrafast ! h264parse \
+         ! dronetee name=t t.src_slow ! fakesink name=end sync=false async=false",
+    );
+    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+    let pad = pipeline
+        .by_name("t")
+        .unwrap()
+        .static_pad("src_slow")
+        .unwrap();
+    let count = |name: &str| pad.property::<u64>(name);
+    let end = pipeline.by_name("end").unwrap().static_pad("sink").unwrap();
+    let stuck = end.add_probe(
+        gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER,
+        |_, _| gst::PadProbeReturn::Ok,
+    );
+    pipeline.set_state(gst::State::Playing).unwrap();
+    common::wait_for("a loss", || count("dropped-waiting-keyframe") > 0);
+    let out = count("out");
+    end.remove_probe(stuck.unwrap());
+    common::wait_for("frames again", || count("out") > out + 30);
+    assert!(
+        pad.property::<gst::Structure>("stats")
+            .get::<u64>("requested-keyframes")
+            .unwrap()
+            > 0
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+}
