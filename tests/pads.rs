@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Consumer, Rig, assert_balanced, wait_for};
+use common::{Consumer, Rig, assert_balanced, caps, wait_for};
 use gst::prelude::*;
 
 #[test]
@@ -248,4 +248,45 @@ fn threads_are_named_after_their_consumers() {
     pad.link(&sink).unwrap();
     rig.push(0).unwrap();
     assert_eq!(named.recv_timeout(common::DEADLINE).unwrap(), "telemetry");
+}
+
+#[test]
+fn a_link_that_asks_for_no_reconfiguration_is_served() {
+    let rig = Rig::started();
+    let pad = rig.tee.request_pad_simple("src_quiet").unwrap();
+    rig.push(0).unwrap();
+    wait_for("the drop", || {
+        pad.property::<u64>("dropped-not-linked") == 1
+    });
+    let (sink, record) = Consumer::sink(None);
+    let check = gst::PadLinkCheck::DEFAULT | gst::PadLinkCheck::NO_RECONFIGURE;
+    pad.link_full(&sink, check).unwrap();
+    rig.push(1).unwrap();
+    let consumer = Consumer { pad, sink, record };
+    consumer.wait_idle();
+    assert_eq!(consumer.offsets(), [1]);
+}
+
+/// Requested, put behind a ghost pad, and linked to somebody at last.
+#[test]
+fn a_consumer_outside_the_bin_starts_with_what_was_kept() {
+    let rig = Rig::with(|tee| tee.set_property("gop-cache", 1u32));
+    rig.begin(&caps(8));
+    rig.push_all(0..3);
+    let pad = rig.tee.request_pad_simple("src_outside").unwrap();
+    let ghost = gst::GhostPad::with_target(&pad).unwrap();
+    ghost.set_active(true).unwrap();
+    wait_for("the drop", || {
+        pad.property::<u64>("dropped-not-linked") == 1
+    });
+    let (sink, record) = Consumer::sink(None);
+    ghost.link(&sink).unwrap();
+    let consumer = Consumer { pad, sink, record };
+    wait_for("the frame", || consumer.offsets() == [2]);
+    consumer.wait_idle();
+    rig.push(3).unwrap();
+    consumer.wait_idle();
+    assert_eq!(consumer.offsets(), [2, 3]);
+    let story = consumer.story();
+    assert_eq!(story[..3], ["stream-start", "caps", "segment"], "{story:?}");
 }

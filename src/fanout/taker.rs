@@ -95,8 +95,6 @@ pub(super) struct Taker<E> {
     joined: u64,
     /// Frames of the cache that it got after they had been dropped for want of a link.
     offered_again: u64,
-    /// A frame was handed out.
-    served: bool,
     /// When it was activated, ns: frames from the cache have not waited for it before.
     active_since: u64,
     /// Position of the next frame: the queue is what lies between it and the log's end.
@@ -138,7 +136,6 @@ impl<E: Event> Taker<E> {
             limits,
             joined: end,
             offered_again: 0,
-            served: false,
             active_since: 0,
             cursor: end,
             burst_end: end,

@@ -309,7 +309,15 @@ impl ObjectImpl for DroneTeePad {
 }
 
 impl GstObjectImpl for DroneTeePad {}
-impl PadImpl for DroneTeePad {}
+impl PadImpl for DroneTeePad {
+    /// A link that was made with NO_RECONFIGURE is told by this alone.
+    fn linked(&self, peer: &gst::Pad) {
+        self.parent_linked(peer);
+        if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
+            tee.imp().stream.readmit(id, now());
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,7 @@ impl<E: Event> Taker<E> {
             self.evicted_untold = false;
             self.begin_with(start);
             self.forgive();
-        } else if !self.served && self.mode == Mode::Ended(DropReason::NotLinked) {
+        } else if self.out == 0 && self.mode == Mode::Ended(DropReason::NotLinked) {
             self.begin_with_cache(cx, start);
         } else {
             self.repeat_last_event(cx, start);

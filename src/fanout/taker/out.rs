@@ -71,8 +71,7 @@ impl<E: Event> Taker<E> {
 
     /// The next frame is taken: leading ones may follow if the consumer starts with it.
     fn note_start<F>(&mut self, cx: &Cx<'_, F, E>) {
-        let starts = self.discont || !self.served;
-        self.served = true;
+        let starts = self.discont || self.out == 0;
         let next = cx.log.entry(self.cursor).map(|entry| entry.info);
         self.leading_until = next
             .filter(|next| starts && !next.delta)
