@@ -298,6 +298,30 @@ impl Wake for Notify {
     }
 }
 
+/// The application releases the pad, and its receiver is dropped because of that, or before.
+#[test]
+fn a_pad_is_released_once_by_two() {
+    let (pipeline, publisher) =
+        launch("videotestsrc ! video/x-raw,width=16,height=16 ! dronetee name=t");
+    let tee = pipeline.by_name("t").unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for _ in 0..100 {
+        let mut receiver = publisher.subscribe("twice").unwrap();
+        let pad = tee.static_pad("src_twice").unwrap();
+        let gone = pad.downgrade();
+        let waiting = std::thread::spawn(move || while receiver.recv().is_some() {});
+        tee.release_request_pad(&pad);
+        drop(pad);
+        waiting.join().unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        while gone.upgrade().is_some() {
+            assert!(Instant::now() < deadline, "somebody holds the pad");
+            std::thread::yield_now();
+        }
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
 #[test]
 fn a_receiver_is_a_stream_without_any_runtime() {
     let (pipeline, publisher) = launch(&live(30));

@@ -158,7 +158,11 @@ impl DroneTee {
         Some(pad)
     }
 
-    fn remove_consumer(&self, pad: &DroneTeePad) {
+    pub(super) fn remove_consumer(&self, pad: &DroneTeePad) {
+        // The application and a receiver that is dropped may both release it.
+        if !pad.imp().begin_release() {
+            return;
+        }
         lock(&self.leaving).push(pad.clone());
         // A pad that does not let itself be stopped is removed all the same.
         let _ = pad.set_active(false);

@@ -27,6 +27,8 @@ pub struct DroneTeePad {
     settings: Mutex<PadSettings>,
     /// Element and consumer; set once when the pad is requested.
     membership: OnceCell<(glib::WeakRef<DroneTee>, TakerId)>,
+    /// Somebody is releasing it.
+    released: AtomicBool,
     /// Taken by the application itself, not by a branch.
     receiver: AtomicBool,
     run: Mutex<Option<u32>>,
@@ -125,6 +127,11 @@ impl DroneTeePad {
     pub(super) fn wait_left(&self, deadline: Instant) -> bool {
         let branch = lock(&self.branch).take();
         branch.is_none_or(|branch| branch.wait_left(deadline))
+    }
+
+    /// True once: for whoever is the first to release it.
+    pub(super) fn begin_release(&self) -> bool {
+        !self.released.swap(true, Ordering::AcqRel)
     }
 
     /// Leaves the stream for good.

@@ -67,10 +67,7 @@ impl ReceiverPad {
     }
 
     pub(crate) fn release(&self) {
-        // Somebody else may have released it.
-        if self.pad.parent().is_some() {
-            self.tee.release_request_pad(&self.pad);
-        }
+        self.tee.imp().remove_consumer(&self.pad);
     }
 }
 
