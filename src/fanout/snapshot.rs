@@ -266,11 +266,13 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.lock().totals(now)
     }
 
-    /// True when no consumer, nor the cache, holds a frame.
+    /// True when no consumer, nor one that has left, nor the cache, holds a frame.
     pub(crate) fn is_drained(&self) -> bool {
         let core = self.lock();
         let end = core.log.end();
-        core.log.base() == end && !core.takers().any(Taker::in_flight)
+        core.log.base() == end
+            && !core.takers().any(Taker::in_flight)
+            && core.left_in_flight.is_empty()
     }
 
     pub(crate) fn set_report(&self, config: ReportConfig) {

@@ -337,3 +337,16 @@ fn upstream_hears_the_end_only_when_all_have_ended() {
     rig.fan.leave(one.id, rig.now);
     assert_eq!(rig.publish("k").answer, Answer::NoConsumer);
 }
+
+#[test]
+fn a_frame_that_a_consumer_took_along_is_not_drained() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(4));
+    rig.publish("k");
+    let taken = rig.frame(&one);
+    assert!(!rig.fan.is_drained());
+    rig.fan.leave(one.id, rig.now);
+    assert!(!rig.fan.is_drained(), "its branch has not returned");
+    rig.finish(&one, taken.ticket, Outcome::Delivered);
+    assert!(rig.fan.is_drained());
+}
