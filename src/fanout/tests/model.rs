@@ -61,6 +61,8 @@ pub(super) struct Party {
     pub(super) drops: [u64; 8],
     pub(super) forgiven: u64,
     pub(super) needs_key: bool,
+    /// What is shown before this is of no use.
+    leading_until: Option<u64>,
     pub(super) lost: u64,
     pub(super) discont: bool,
     pub(super) eviction_untold: bool,
@@ -93,6 +95,7 @@ impl Party {
             drops: [0; 8],
             forgiven: 0,
             needs_key: true,
+            leading_until: None,
             lost: 0,
             discont: false,
             eviction_untold: false,
@@ -228,7 +231,14 @@ impl Party {
         self.flight = self.flight.map(|_| false);
     }
 
-    pub(super) fn readmit(&mut self, sticky: &[(Kind, u64)]) {
+    /// Starts with what is kept for it, or else with the events that it has to know.
+    pub(super) fn begin(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
+        self.queue = cached.unwrap_or_else(|| events(sticky));
+        self.frames_in += self.level() as u64;
+        self.needs_key = self.level() == 0;
+    }
+
+    pub(super) fn readmit(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
         if !self.active {
             return;
         }
@@ -237,6 +247,12 @@ impl Party {
             self.eviction_untold = false;
             self.forgiven = self.drops[DropReason::Slow.index()];
             self.queue = events(sticky);
+        } else if self.mode == Mode::Ended(DropReason::NotLinked)
+            && self.out == 0
+            && cached.is_some()
+        {
+            self.serve_again();
+            self.begin(cached, sticky);
         } else if self.queue.is_empty() {
             // Sticky events reach a peer that was linked late with the next event.
             self.queue.extend(events(sticky).pop_back());
@@ -256,15 +272,29 @@ impl Party {
         if std::mem::take(&mut self.eviction_untold) {
             return Got::Evicted;
         }
+        while self
+            .frames()
+            .next()
+            .is_some_and(|frame| self.is_leading(frame))
+        {
+            self.drop_oldest(1, DropReason::WaitingKeyframe);
+        }
         match self.queue.pop_front() {
             None => Got::Wait,
             Some(Item::Event(kind, id)) => Got::Event(kind, id),
             Some(Item::Frame(frame)) => {
                 self.flight = Some(true);
+                let starts = (self.discont || self.out == 0) && !frame.info.delta;
+                self.leading_until = frame.info.pts.filter(|_| starts);
                 let discont = std::mem::take(&mut self.discont);
                 Got::Frame(frame, discont, std::mem::take(&mut self.lost))
             }
         }
+    }
+
+    fn is_leading(&self, frame: &Waiting) -> bool {
+        let earlier = |until| frame.info.pts.is_some_and(|pts| pts < until);
+        frame.info.delta && self.leading_until.is_some_and(earlier)
     }
 
     /// The frame in flight was dropped for `reason`, for which the branch `ends` too.

@@ -11,6 +11,9 @@ pub(super) enum Op {
         delta: bool,
         bytes: u64,
         timed: bool,
+        header: bool,
+        /// So many frames earlier it is shown.
+        earlier: u64,
     },
     Events(Kind, usize),
     Take(usize),
@@ -20,7 +23,8 @@ pub(super) enum Op {
     FlushStart,
     FlushStop,
     Join(Limits),
-    Activate(usize),
+    /// Whether it is linked.
+    Activate(usize, bool),
     Deactivate(usize),
     Leave(usize),
     Readmit(usize),
@@ -64,11 +68,24 @@ fn kinds() -> impl Strategy<Value = Kind> {
     ])
 }
 
+fn frames() -> impl Strategy<Value = Op> {
+    let header = proptest::bool::weighted(0.2);
+    let earlier = prop_oneof![2 => Just(0), 1 => 1_u64..4];
+    (any::<bool>(), 0_u64..300, any::<bool>(), header, earlier).prop_map(
+        |(delta, bytes, timed, header, earlier)| Op::Publish {
+            delta,
+            bytes,
+            timed,
+            header,
+            earlier,
+        },
+    )
+}
+
 pub(super) fn ops() -> impl Strategy<Value = Op> {
     let who = 0_usize..4;
     prop_oneof![
-        20 => (any::<bool>(), 0_u64..300, any::<bool>())
-            .prop_map(|(delta, bytes, timed)| Op::Publish { delta, bytes, timed }),
+        20 => frames(),
         6 => (kinds(), prop_oneof![8 => 1_usize..3, 1 => 100_usize..200])
             .prop_map(|(kind, count)| Op::Events(kind, count)),
         12 => who.clone().prop_map(Op::Take),
@@ -78,10 +95,11 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Op::FlushStart),
         2 => Just(Op::FlushStop),
         2 => limits().prop_map(Op::Join),
-        3 => who.clone().prop_map(Op::Activate),
+        3 => (who.clone(), proptest::bool::weighted(0.8))
+            .prop_map(|(who, linked)| Op::Activate(who, linked)),
         1 => who.clone().prop_map(Op::Deactivate),
         1 => who.clone().prop_map(Op::Leave),
-        1 => who.clone().prop_map(Op::Readmit),
+        2 => who.clone().prop_map(Op::Readmit),
         1 => (who, limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
         1 => (0_u64..6).prop_map(Op::SetCapacity),
         1 => Just(Op::ForgetGop),

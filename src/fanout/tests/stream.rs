@@ -121,6 +121,21 @@ impl Cache {
         }
     }
 
+    /// What waits at first for a consumer that joins.
+    fn queue(&self, now: u64) -> Option<Queue> {
+        let (sticky, items) = self.gop.as_ref()?;
+        let mut queue = events(sticky);
+        queue.extend(items.iter().map(|item| match *item {
+            Item::Frame(frame) => Item::Frame(Waiting {
+                arrived: now,
+                cached: true,
+                ..frame
+            }),
+            event => event,
+        }));
+        Some(queue)
+    }
+
     pub(super) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
         let frames = |items: &Queue| items.iter().filter_map(Item::frame).count() as u64;
@@ -142,6 +157,8 @@ pub(super) struct Model {
     pub(super) flushing: bool,
     pub(super) parties: Vec<Party>,
     pub(super) released: u64,
+    /// The last frame had headers and no reference: its time, if it had one.
+    header: Option<Option<u64>>,
     key_requested: Option<u64>,
     pub(super) keyframe_requests: u64,
 }
@@ -149,6 +166,10 @@ pub(super) struct Model {
 impl Model {
     /// True if upstream is asked for a keyframe.
     pub(super) fn publish(&mut self, mut info: FrameInfo, now: u64) -> bool {
+        let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
+        let of_header = info.pts.is_some() && self.header.is_some_and(same_time);
+        self.header = (info.header && !info.delta).then_some(info.pts);
+        info.delta |= of_header;
         info.start = Some(info.start.unwrap_or(self.end_time));
         self.end_time = info.end.or(info.start).unwrap_or(0);
         let frame = Waiting {
@@ -200,7 +221,7 @@ impl Model {
         self.event(Kind::FlushStop, id);
     }
 
-    pub(super) fn activate(&mut self, index: usize, now: u64) {
+    pub(super) fn activate(&mut self, index: usize, linked: bool, now: u64) {
         let party = &mut self.parties[index];
         if party.active {
             party.deactivate();
@@ -215,21 +236,17 @@ impl Model {
         }
         party.mode = Mode::Serving;
         party.active = true;
-        let Cache { sticky, gop, .. } = &self.cache;
-        party.queue = events(sticky);
-        if let Some((sticky, items)) = gop.as_ref().filter(|_| fresh) {
-            party.queue = events(sticky);
-            party.queue.extend(items.iter().map(|item| match *item {
-                Item::Frame(frame) => Item::Frame(Waiting {
-                    arrived: now,
-                    cached: true,
-                    ..frame
-                }),
-                event => event,
-            }));
-            party.frames_in = party.level() as u64;
+        let cached = self.cache.queue(now).filter(|_| fresh && linked);
+        party.begin(cached, &self.cache.sticky);
+        if !linked {
+            party.mode = Mode::Ended(DropReason::NotLinked);
+            party.flow = -7;
         }
-        party.needs_key = party.level() == 0;
+    }
+
+    pub(super) fn readmit(&mut self, index: usize, now: u64) {
+        let cached = self.cache.queue(now);
+        self.parties[index].readmit(cached, &self.cache.sticky);
     }
 
     pub(super) fn set_limits(&mut self, index: usize, limits: Limits, now: u64) {

@@ -60,7 +60,19 @@ impl World {
                 delta,
                 bytes,
                 timed,
-            } => self.publish(delta, bytes, timed),
+                header,
+                earlier,
+            } => {
+                let start = timed.then_some(self.model.end * 10 * MS);
+                self.publish(FrameInfo {
+                    bytes,
+                    delta,
+                    header,
+                    pts: start.map(|start| start.saturating_sub(earlier * 10 * MS)),
+                    start,
+                    end: start.map(|start| start + 10 * MS),
+                });
+            }
             Op::Events(kind, count) => {
                 for _ in 0..count {
                     let id = self.rig.event(kind);
@@ -92,7 +104,7 @@ impl World {
             Op::Take(who)
             | Op::TakeAll(who)
             | Op::Finish(who, _)
-            | Op::Activate(who)
+            | Op::Activate(who, _)
             | Op::Deactivate(who)
             | Op::Leave(who)
             | Op::Readmit(who)
@@ -117,7 +129,7 @@ impl World {
                 }
             }
             Op::Finish(_, outcome) => self.finish(index, outcome),
-            Op::Activate(_) => self.activate(index),
+            Op::Activate(_, linked) => self.activate(index, linked),
             Op::Deactivate(_) => {
                 self.rig.fan.deactivate(id, now);
                 self.model.parties[index].deactivate();
@@ -130,8 +142,7 @@ impl World {
             }
             Op::Readmit(_) => {
                 self.rig.fan.readmit(id, now);
-                let sticky = self.model.cache.sticky.clone();
-                self.model.parties[index].readmit(&sticky);
+                self.model.readmit(index, now);
             }
             Op::SetLimits(_, limits) => {
                 self.rig.fan.set_limits(id, limits, now);
@@ -141,16 +152,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, delta: bool, bytes: u64, timed: bool) {
-        let start = timed.then_some(self.model.end * 10 * MS);
-        let info = FrameInfo {
-            bytes,
-            delta,
-            header: false,
-            pts: start,
-            start,
-            end: start.map(|start| start + 10 * MS),
-        };
+    fn publish(&mut self, info: FrameInfo) {
         let published = self.rig.publish_info(info);
         self.frames.extend(self.rig.frames.last().cloned());
         let asks = self.model.publish(info, self.rig.now);
@@ -183,14 +185,14 @@ impl World {
         self.model.parties.push(Party::new(limits));
     }
 
-    fn activate(&mut self, index: usize) {
+    fn activate(&mut self, index: usize, linked: bool) {
         let reader = self.servers[index].reader.clone();
         let run = self
             .rig
             .fan
-            .activate(reader.id, None, self.rig.now)
+            .activate(reader.id, (!linked).then_some(-7), self.rig.now)
             .unwrap();
-        self.model.activate(index, self.rig.now);
+        self.model.activate(index, linked, self.rig.now);
         let started = Server {
             reader: Reader { run, ..reader },
             flight: None,
@@ -374,7 +376,7 @@ proptest! {
     fn it_does_what_the_model_does(ops in vec(ops(), 1..150)) {
         let mut world = World::new();
         world.apply(&Op::Join(depth(2)));
-        world.apply(&Op::Activate(0));
+        world.apply(&Op::Activate(0, true));
         for op in ops {
             world.apply(&op);
             world.check();
