@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What an operator learns: messages, notifies, states and figures.
+//! What an operator learns of drops: messages and summaries.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "common/accounts.rs"]
@@ -7,31 +7,11 @@ mod accounts;
 mod common;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use accounts::{Said, attach, count, number, pad_stats, random, text, work_for};
-use common::{Consumer, REASONS, Rig, assert_balanced, caps, wait_for};
+use accounts::{NEVER, Said, attach, count, interval, number, pad_stats, random, text, work_for};
+use common::{REASONS, Rig, assert_balanced, wait_for};
 use gst::prelude::*;
-
-/// Longer than any test.
-const NEVER: u32 = 3_600_000;
-
-fn interval(tee: &gst::Element, milliseconds: u32) {
-    tee.set_property("drop-messages-interval", milliseconds);
-}
-
-/// A consumer that is stuck with frame 0 and whose queue of four is full.
-fn full_consumer(rig: &Rig, name: &str) -> Consumer {
-    let consumer = rig.consumer(name);
-    consumer.stick();
-    rig.push(0).unwrap();
-    consumer.wait_in_flight();
-    rig.push_all(1..5);
-    assert_eq!((consumer.level(), consumer.count("dropped")), (4, 0));
-    consumer
-}
 
 /// What the drop messages told adds up to the counters at each summary of the consumer; returns
 /// how many summaries there were.
@@ -75,7 +55,7 @@ fn the_first_drop_is_told_at_once_and_the_others_later() {
     let rig = Rig::started();
     interval(&rig.tee, NEVER);
     let said = Said::on(&rig.bus);
-    let slow = full_consumer(&rig, "slow");
+    let slow = rig.full_consumer("slow");
     rig.push(5).unwrap();
     wait_for("the first message", || {
         !said.drops("slow", "slow").is_empty()
@@ -110,7 +90,7 @@ fn drops_are_told_no_more_often_than_the_interval() {
     let rig = Rig::started();
     interval(&rig.tee, 50);
     let said = Said::on(&rig.bus);
-    let consumers = [full_consumer(&rig, "one")];
+    let consumers = [rig.full_consumer("one")];
     let begin = Instant::now();
     let mut n = 5;
     wait_for("some messages", || {
@@ -132,7 +112,7 @@ fn an_interval_of_zero_tells_each_drop() {
     let rig = Rig::started();
     interval(&rig.tee, 0);
     let said = Said::on(&rig.bus);
-    let slow = full_consumer(&rig, "slow");
+    let slow = rig.full_consumer("slow");
     rig.push_all(5..305);
     // Several at once are told one by one too.
     slow.pad.set_property("depth", 1u32);
@@ -151,7 +131,7 @@ fn nothing_is_posted_when_drop_messages_are_off() {
     let rig = Rig::started();
     rig.tee.set_property("post-drop-messages", false);
     let said = Said::on(&rig.bus);
-    let slow = full_consumer(&rig, "slow");
+    let slow = rig.full_consumer("slow");
     rig.push_all(5..50);
     slow.unstick();
     slow.wait_idle();
@@ -211,184 +191,6 @@ fn what_was_told_adds_up_at_the_summary_whatever_the_interval() {
 
 // ---- states --------------------------------------------------------------------------------
 
-/// Counts the notifies of a property.
-fn notified(pad: &gst::Pad, name: &str) -> Arc<AtomicU64> {
-    let notified = Arc::<AtomicU64>::default();
-    let counted = notified.clone();
-    pad.connect_notify(Some(name), move |_, _| {
-        counted.fetch_add(1, Ordering::SeqCst);
-    });
-    notified
-}
-
-#[test]
-fn a_hanging_push_is_a_stall_until_it_returns() {
-    const TIMEOUT: u64 = 50_000_000;
-    let rig = Rig::started();
-    rig.tee.set_property("stall-timeout", TIMEOUT);
-    let said = Said::on(&rig.bus);
-    let (hangs, fine) = (rig.consumer("hangs"), rig.consumer("fine"));
-    let changes = notified(&hangs.pad, "state");
-    let health = notified(&hangs.pad, "is-healthy");
-    hangs.stick();
-    rig.push(0).unwrap();
-    fine.wait_idle();
-    wait_for("the stall", || said.states("hangs") == ["stalled"]);
-    assert_eq!(hangs.state(), "stalled");
-    assert!(!hangs.pad.property::<bool>("is-healthy"));
-    // It is told once, however long it takes.
-    wait_for("some time", || {
-        number(&hangs.stats(), "in-flight-for") > 4 * TIMEOUT
-    });
-    assert_eq!(said.states("hangs"), ["stalled"]);
-    hangs.unstick();
-    wait_for("its return", || said.states("hangs") == ["stalled", "ok"]);
-    assert!(hangs.pad.property::<bool>("is-healthy"));
-    let told = said.named("dronetee-consumer");
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert_eq!(text(&told[0], "previous"), "ok");
-    assert_eq!(text(&told[1], "previous"), "stalled");
-    assert!(number(&told[0], "in-flight-for") >= TIMEOUT);
-    assert!(number(&told[1], "in-flight-for") >= 4 * TIMEOUT);
-    wait_for("the notifies", || health.load(Ordering::SeqCst) == 2);
-    assert_eq!(changes.load(Ordering::SeqCst), 2);
-    assert_eq!(fine.count("out"), 1);
-}
-
-#[test]
-fn no_stall_is_seen_when_the_timeout_is_off() {
-    let rig = Rig::started();
-    rig.tee.set_property("stall-timeout", 0u64);
-    let said = Said::on(&rig.bus);
-    let hangs = rig.consumer("hangs");
-    hangs.stick();
-    rig.push(0).unwrap();
-    wait_for("some time", || {
-        number(&hangs.stats(), "in-flight-for") > 100_000_000
-    });
-    assert_eq!(hangs.state(), "ok");
-    // Set while it hangs, it takes effect.
-    rig.tee.set_property("stall-timeout", 1_000_000u64);
-    wait_for("the stall", || said.states("hangs") == ["stalled"]);
-}
-
-#[test]
-fn a_transition_is_told_once() {
-    let rig = Rig::started();
-    let said = Said::on(&rig.bus);
-    let unlinked = rig.tee.request_pad_simple("src_unlinked").unwrap();
-    let (failed, ended, fine) = (
-        rig.consumer("failed"),
-        rig.consumer("ended"),
-        rig.consumer("fine"),
-    );
-    failed.answer(Some(gst::FlowError::NotNegotiated));
-    ended.answer(Some(gst::FlowError::Eos));
-    for n in 0..20 {
-        rig.push(n).unwrap();
-        fine.wait_idle();
-    }
-    wait_for("the messages", || {
-        said.named("dronetee-consumer").len() == 3
-    });
-    for (name, state, flow, healthy) in [
-        ("unlinked", "not-linked", "not-linked", true),
-        ("failed", "failed", "not-negotiated", false),
-        ("ended", "eos", "eos", true),
-    ] {
-        let told = said.named("dronetee-consumer");
-        let told: Vec<_> = told
-            .iter()
-            .filter(|one| text(one, "consumer") == name)
-            .collect();
-        assert_eq!(told.len(), 1, "{name}");
-        assert_eq!(text(told[0], "pad"), format!("src_{name}"));
-        assert_eq!(text(told[0], "state"), state);
-        assert_eq!(text(told[0], "previous"), "ok");
-        assert_eq!(text(told[0], "flow"), flow);
-        let pad = rig.tee.static_pad(&format!("src_{name}")).unwrap();
-        assert_eq!(pad.property::<bool>("is-healthy"), healthy);
-    }
-    // Relinked, it is served again, and that is told too.
-    let (sink, record) = Consumer::sink(None);
-    unlinked.link(&sink).unwrap();
-    rig.push(20).unwrap();
-    wait_for("its return", || {
-        said.states("unlinked") == ["not-linked", "ok"]
-    });
-    wait_for("its frame", || count(&unlinked, "out") == 1);
-    drop(record);
-    assert!(unlinked.property::<bool>("is-healthy"));
-    assert_eq!(said.states("fine"), [""; 0]);
-}
-
-#[test]
-fn too_much_lag_evicts_until_the_branch_is_relinked() {
-    let rig = Rig::started();
-    let said = Said::on(&rig.bus);
-    let fine = rig.consumer("fine");
-    fine.pad.set_property("depth", 100u32);
-    let lags = full_consumer(&rig, "lags");
-    lags.pad.set_property("max-lag", 3u64);
-    rig.push_all(5..8);
-    fine.wait_idle();
-    assert_eq!((lags.state().as_str(), lags.level()), ("ok", 4));
-    rig.push(8).unwrap();
-    assert_eq!((lags.state().as_str(), lags.level()), ("evicted", 0));
-    assert_eq!(lags.count("dropped-slow"), 4);
-    assert_eq!(lags.count("dropped-evicted"), 4);
-    for n in 9..20 {
-        rig.push(n).unwrap();
-        fine.wait_idle();
-    }
-    assert_eq!(lags.count("dropped-evicted"), 15);
-    assert_balanced(&lags.stats());
-    assert_eq!(fine.count("dropped"), 0);
-    wait_for("the message", || said.states("lags") == ["evicted"]);
-    assert!(!lags.pad.property::<bool>("is-healthy"));
-    lags.unstick();
-    wait_for("its EOS", || !lags.events(gst::EventType::Eos).is_empty());
-    assert_eq!(lags.offsets(), [0]);
-    assert_eq!(lags.story().last().unwrap(), "eos");
-    assert_eq!(fine.events(gst::EventType::Eos).len(), 0);
-
-    lags.pad.unlink(&lags.sink).unwrap();
-    let (sink, record) = Consumer::sink(None);
-    lags.pad.link(&sink).unwrap();
-    let again = Consumer {
-        pad: lags.pad.clone(),
-        sink,
-        record,
-    };
-    rig.push_all(20..22);
-    wait_for("its frames", || again.offsets() == [20, 21]);
-    assert_eq!(
-        again.story(),
-        ["stream-start", "caps", "segment", "20", "21"]
-    );
-    assert!(
-        again.frames()[0]
-            .flags()
-            .contains(gst::BufferFlags::DISCONT)
-    );
-    wait_for("the message", || said.states("lags") == ["evicted", "ok"]);
-    assert_eq!(lags.state(), "ok");
-    again.wait_idle();
-    // What it lost before is forgiven.
-    again.stick();
-    rig.push(22).unwrap();
-    again.wait_in_flight();
-    rig.push_all(23..30);
-    assert_eq!(lags.count("dropped-slow"), 4 + 3);
-    assert_eq!(lags.state(), "ok");
-    rig.push(30).unwrap();
-    assert_eq!(lags.state(), "evicted");
-    again.unstick();
-    fine.wait_idle();
-}
-
-// ---- summaries -----------------------------------------------------------------------------
-
 #[test]
 fn a_summary_comes_at_eos_at_stop_and_at_release() {
     let rig = Rig::started();
@@ -434,7 +236,7 @@ fn qos_messages_name_the_pad_and_count_in_buffers() {
         messages.retain(|message| message.type_() == gst::MessageType::Qos);
         messages
     };
-    let slow = full_consumer(&rig, "slow");
+    let slow = rig.full_consumer("slow");
     rig.push(5).unwrap();
     wait_for("the drop", || said.drops("slow", "slow").len() == 1);
     assert!(of_qos().is_empty());
@@ -458,274 +260,4 @@ fn qos_messages_name_the_pad_and_count_in_buffers() {
         let lost = common::frame(n as u64).pts();
         assert_eq!((running_time, timestamp), (lost, lost));
     }
-}
-
-#[test]
-fn dropped_is_notified_if_asked_for_and_as_seldom_as_told() {
-    let rig = Rig::started();
-    interval(&rig.tee, NEVER);
-    rig.tee.set_property("post-drop-messages", false);
-    let said = Said::on(&rig.bus);
-    let (loud, silent) = (rig.consumer("loud"), full_consumer(&rig, "silent"));
-    loud.wait_idle();
-    loud.pad.set_property("silent", false);
-    let (of_loud, of_silent) = (
-        notified(&loud.pad, "dropped"),
-        notified(&silent.pad, "dropped"),
-    );
-    loud.stick();
-    rig.push(5).unwrap();
-    loud.wait_in_flight();
-    rig.push_all(6..50);
-    wait_for("the notify", || of_loud.load(Ordering::SeqCst) == 1);
-    rig.push_all(50..60);
-    interval(&rig.tee, 0);
-    rig.push_all(60..65);
-    let told = || of_loud.load(Ordering::SeqCst);
-    wait_for("one for each", || told() >= 6);
-    // One for the first, one for all up to the change of the interval, one for each since.
-    assert!((6..=7).contains(&told()), "{}", told());
-    assert_eq!(of_silent.load(Ordering::SeqCst), 0);
-    assert_eq!(said.named("dronetee-drop").len(), 0);
-}
-
-// ---- synchronous handlers --------------------------------------------------------------------
-
-/// Reads every property of the element and of its pads.
-fn read_everything(tee: &gst::Element) {
-    let mut objects = vec![tee.clone().upcast::<gst::Object>()];
-    objects.extend(tee.pads().into_iter().map(Cast::upcast));
-    for object in objects {
-        for property in object.list_properties() {
-            if property.flags().contains(glib::ParamFlags::READABLE) {
-                let _ = object.property_value(property.name());
-            }
-        }
-    }
-}
-
-/// Reads everything, and adds and removes a consumer.
-fn meddle(tee: &gst::Element, done: &AtomicU64) {
-    read_everything(tee);
-    let pad = tee.request_pad_simple("src_%u").unwrap();
-    read_everything(tee);
-    tee.release_request_pad(&pad);
-    done.fetch_add(1, Ordering::SeqCst);
-}
-
-#[test]
-fn handlers_may_do_all_that_an_application_does() {
-    let rig = Rig::with(|tee| {
-        tee.set_property("qos-messages", true);
-        tee.set_property("stall-timeout", 1_000_000u64);
-        tee.set_property("drop-messages-interval", 1u32);
-    });
-    rig.begin(&caps(8));
-    let done: [Arc<AtomicU64>; 3] = Default::default();
-    // Requesting and releasing posts messages itself.
-    let inside = Arc::new(Mutex::new(()));
-    let (tee, of_bus) = (rig.tee.downgrade(), done[0].clone());
-    rig.bus.set_sync_handler(move |_, _| {
-        if let (Ok(_inside), Some(tee)) = (inside.try_lock(), tee.upgrade()) {
-            meddle(&tee, &of_bus);
-        }
-        gst::BusSyncReply::Drop
-    });
-    let pads = ["a", "b", "c"].map(|name| {
-        attach(&rig, name, |_| {
-            if random(10) == 0 {
-                work_for(Duration::from_millis(random(4) as u64));
-            }
-            Ok(gst::FlowSuccess::Ok)
-        })
-    });
-    for pad in &pads {
-        pad.set_property("silent", false);
-        let (tee, of_notify) = (rig.tee.downgrade(), done[1].clone());
-        pad.connect_notify(None, move |_, property| {
-            if ["dropped", "state", "is-healthy"].contains(&property.name())
-                && let Some(tee) = tee.upgrade()
-            {
-                meddle(&tee, &of_notify);
-            }
-        });
-        let (tee, of_probe) = (rig.tee.downgrade(), done[2].clone());
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            if let Some(tee) = tee.upgrade()
-                && random(10) == 0
-            {
-                meddle(&tee, &of_probe);
-            }
-            gst::PadProbeReturn::Ok
-        });
-    }
-    let mut n = 0;
-    wait_for("all of them to be called", || {
-        for _ in 0..20 {
-            rig.push(n).unwrap();
-            n += 1;
-        }
-        done.iter().all(|done| done.load(Ordering::SeqCst) >= 10)
-    });
-    assert!(rig.src.push_event(gst::event::Eos::new()));
-    rig.tee.set_state(gst::State::Ready).unwrap();
-    for pad in &pads {
-        assert_balanced(&pad_stats(pad));
-        assert_eq!(count(pad, "in"), n);
-    }
-    rig.bus.unset_sync_handler();
-}
-
-#[test]
-fn a_handler_may_release_the_pad_that_it_is_about() {
-    for kind in ["dronetee-drop", "dronetee-consumer", "dronetee-summary"] {
-        let rig = Rig::started();
-        let fine = rig.consumer("fine");
-        fine.pad.set_property("depth", 100u32);
-        let victim = full_consumer(&rig, "victim");
-        let released = Arc::new(AtomicBool::new(false));
-        let (tee, done) = (rig.tee.downgrade(), released.clone());
-        rig.bus.set_sync_handler(move |_, message| {
-            let about = message.structure().is_some_and(|structure| {
-                structure.name() == kind && text(structure, "consumer") == "victim"
-            });
-            if about
-                && let Some(tee) = tee.upgrade()
-                && let Some(pad) = tee.static_pad("src_victim")
-            {
-                tee.release_request_pad(&pad);
-                done.store(true, Ordering::SeqCst);
-            }
-            gst::BusSyncReply::Drop
-        });
-        rig.tee.set_property("stall-timeout", 5_000_000u64);
-        rig.push(5).unwrap();
-        if kind == "dronetee-summary" {
-            // The branch's own thread tells it.
-            victim.unstick();
-            assert!(rig.src.push_event(gst::event::Eos::new()));
-        } else {
-            fine.wait_idle();
-        }
-        wait_for("the release", || released.load(Ordering::SeqCst));
-        assert_eq!(rig.tee.property::<i32>("num-src-pads"), 1);
-        if kind != "dronetee-summary" {
-            rig.push(6).unwrap();
-            fine.wait_idle();
-            assert_eq!(*fine.offsets().last().unwrap(), 6);
-        }
-        victim.unstick();
-        assert_balanced(&victim.stats());
-        rig.bus.unset_sync_handler();
-    }
-}
-
-#[test]
-fn a_probe_may_release_its_own_pad() {
-    let rig = Rig::started();
-    let (goes, fine) = (rig.consumer("goes"), rig.consumer("fine"));
-    let tee = rig.tee.downgrade();
-    goes.pad
-        .add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
-            if let Some(tee) = tee.upgrade() {
-                read_everything(&tee);
-                tee.release_request_pad(pad);
-            }
-            gst::PadProbeReturn::Ok
-        });
-    rig.push(0).unwrap();
-    wait_for("the release", || {
-        rig.tee.property::<i32>("num-src-pads") == 1
-    });
-    rig.push(1).unwrap();
-    fine.wait_idle();
-    assert_eq!(fine.offsets(), [0, 1]);
-    assert_balanced(&goes.stats());
-}
-
-// ---- figures -------------------------------------------------------------------------------
-
-#[test]
-fn a_consumer_of_200_ms_a_frame_reads_as_that() {
-    let rig = Rig::started();
-    let slow = attach(&rig, "slow", |_| {
-        work_for(Duration::from_millis(200));
-        Ok(gst::FlowSuccess::Ok)
-    });
-    let fine = rig.consumer("fine");
-    rig.push_all(0..4);
-    wait_for("its frames", || count(&slow, "out") == 4);
-    let stats = pad_stats(&slow);
-    let service = ["service-p50", "service-p99", "service-max"].map(|name| number(&stats, name));
-    assert!((198_000_000..300_000_000).contains(&service[0]), "{stats}");
-    assert!(
-        service[0] <= service[1] && service[1] <= service[2],
-        "{stats}"
-    );
-    // The last one waited for three others.
-    let wait = ["wait-p50", "wait-p99", "wait-max"].map(|name| number(&stats, name));
-    assert!((590_000_000..900_000_000).contains(&wait[2]), "{stats}");
-    assert!(wait[0] <= wait[1] && wait[1] <= wait[2], "{stats}");
-    let of_fine = fine.stats();
-    assert!(number(&of_fine, "service-p50") < 50_000_000, "{of_fine}");
-    // New with a new start.
-    rig.tee.set_state(gst::State::Ready).unwrap();
-    rig.tee.set_state(gst::State::Paused).unwrap();
-    assert_eq!(number(&pad_stats(&slow), "service-max"), 0);
-}
-
-#[test]
-fn the_streams_figures_are_the_sources() {
-    let rig = Rig::started();
-    let stats = || rig.tee.property::<gst::Structure>("stats");
-    assert_eq!(number(&stats(), "last-frame-age"), u64::MAX);
-    let _fine = rig.consumer("fine");
-    let mut sent = Vec::new();
-    let begin = Instant::now();
-    for n in 0..130 {
-        let due = begin + Duration::from_millis(10) * n;
-        work_for(due.saturating_duration_since(Instant::now()));
-        sent.push(Instant::now());
-        rig.push(n.into()).unwrap();
-    }
-    let told = stats();
-    let now = Instant::now();
-    let of_last_second = |sent: &&Instant| now - **sent < Duration::from_secs(1);
-    let expected = sent.iter().filter(of_last_second).count() as f64;
-    let rate = told.get::<f64>("frame-rate").unwrap();
-    assert!(
-        (rate / expected - 1.0).abs() < 0.2,
-        "{rate}, not {expected}"
-    );
-    let bits = number(&told, "bitrate") as f64;
-    assert!((bits / (rate * 16.0 * 8.0) - 1.0).abs() < 0.01, "{told}");
-    assert_eq!(number(&told, "bytes"), 130 * 16);
-    assert_eq!(number(&told, "published"), 130);
-    assert_eq!(told.get::<gst::Caps>("caps").unwrap(), caps(8));
-    assert_eq!(told.get::<i32>("num-src-pads").unwrap(), 1);
-    // The age of the last frame grows with the clock.
-    let last = *sent.last().unwrap();
-    wait_for("some time", || last.elapsed() > Duration::from_millis(50));
-    let at_least = last.elapsed() - Duration::from_millis(40);
-    let age = Duration::from_nanos(number(&stats(), "last-frame-age"));
-    assert!(age > at_least && age < last.elapsed(), "{age:?}");
-}
-
-#[test]
-fn what_a_branch_reports_of_itself_is_readable() {
-    let rig = Rig::started();
-    let (late, fine) = (rig.consumer("late"), rig.consumer("fine"));
-    for n in 1..4 {
-        let event = gst::event::Qos::builder(
-            gst::QOSType::Underflow,
-            f64::from(n),
-            i64::from(n) * 1_000_000,
-        );
-        assert!(late.sink.push_event(event.build()));
-    }
-    let stats = late.stats();
-    assert_eq!(number(&stats, "qos-events"), 3);
-    assert_eq!(stats.get::<f64>("qos-proportion").unwrap(), 3.0);
-    assert_eq!(stats.get::<i64>("qos-jitter").unwrap(), 3_000_000);
-    assert_eq!(number(&fine.stats(), "qos-events"), 0);
 }

@@ -14,6 +14,13 @@ use crate::common::{Rig, assert_balanced};
 
 pub(crate) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 
+/// Longer than any test.
+pub(crate) const NEVER: u32 = 3_600_000;
+
+pub(crate) fn interval(tee: &gst::Element, milliseconds: u32) {
+    tee.set_property("drop-messages-interval", milliseconds);
+}
+
 /// A number from zero up to, not including, `below`.
 pub(crate) fn random(below: i32) -> i32 {
     glib::random_int_range(0, below)

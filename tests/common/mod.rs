@@ -310,6 +310,17 @@ impl Rig {
         Consumer { pad, sink, record }
     }
 
+    /// A consumer that is stuck with frame 0 and whose queue of four is full.
+    pub(crate) fn full_consumer(&self, name: &str) -> Consumer {
+        let consumer = self.consumer(name);
+        consumer.stick();
+        self.push(0).unwrap();
+        consumer.wait_in_flight();
+        self.push_all(1..5);
+        assert_eq!((consumer.level(), consumer.count("dropped")), (4, 0));
+        consumer
+    }
+
     /// A consumer that does not return from its first frame.
     pub(crate) fn stuck_consumer(&self, name: &str) -> Consumer {
         let pad = self.tee.request_pad_simple(&format!("src_{name}")).unwrap();
