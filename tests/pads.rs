@@ -25,6 +25,7 @@ fn names_are_given_taken_or_refused() {
     assert_eq!(rig.tee.property::<i32>("num-src-pads"), 6);
     assert!(request("src_").is_none());
     assert!(request("src_a b").is_none());
+    assert!(request("src_detection_client").is_none(), "taken");
     assert_eq!(rig.tee.property::<i32>("num-src-pads"), 6);
     named.set_property("consumer", "other");
     assert_eq!(
@@ -34,6 +35,8 @@ fn names_are_given_taken_or_refused() {
             .unwrap(),
         "other"
     );
+    rig.tee.set_state(gst::State::Ready).unwrap();
+    assert_eq!(rig.messages("dronetee-summary").len(), 6, "of no other pad");
 }
 
 #[test]

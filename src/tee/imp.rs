@@ -137,6 +137,10 @@ impl DroneTee {
             );
             return None;
         }
+        if self.obj().static_pad(&name).is_some() {
+            gst::error!(CAT, imp = self, "There is a pad '{name}' already");
+            return None;
+        }
         let pad = self.new_pad(templ, &name);
         pad.imp().join(&self.obj(), receiver);
         let running = self.obj().current_state() >= gst::State::Paused
