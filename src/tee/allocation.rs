@@ -17,11 +17,17 @@ use super::item::Item;
 use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::State;
 
-/// A query on its way to the branches, with what they answered.
+/// A query on its way to the branches, with what they answered; without one it only has to pass.
 pub(crate) struct Ask {
-    query: gst::Query,
-    answers: Mutex<Vec<(DroneTeePad, bool, gst::Query)>>,
+    query: Option<gst::Query>,
+    answers: Mutex<Vec<Answer>>,
     answered: Condvar,
+}
+
+struct Answer {
+    pad: DroneTeePad,
+    answered: bool,
+    query: Option<gst::Query>,
 }
 
 impl std::fmt::Debug for Ask {
@@ -32,32 +38,38 @@ impl std::fmt::Debug for Ask {
 
 impl Ask {
     /// Each branch gets a query of its own: copies of one share the arrays that answers go into.
-    fn fresh(&self) -> gst::Query {
-        match self.query.view() {
+    fn fresh(query: &gst::Query) -> gst::Query {
+        match query.view() {
             gst::QueryView::Allocation(allocation) => {
                 let (caps, need_pool) = allocation.get_owned();
                 gst::query::Allocation::new(caps.as_ref(), need_pool).into()
             }
-            _ => self.query.copy(),
+            _ => query.copy(),
         }
     }
 
     /// Puts the query to the branch; called by the branch's thread.
     pub(super) fn put_to(&self, pad: &DroneTeePad) {
-        let mut query = self.fresh();
-        let Some(own) = query.get_mut() else { return };
-        let answer = pad.peer_query(own);
-        gst::debug!(CAT, obj = pad, "Answered {answer} to {query:?}");
-        if let gst::QueryView::Allocation(allocation) = query.view() {
-            pad.imp().remember_offer(Offer::new(allocation, answer));
+        let mut query = self.query.as_ref().map(Self::fresh);
+        let own = query.as_mut().and_then(gst::Query::get_mut);
+        let answered = own.is_none_or(|own| pad.peer_query(own));
+        gst::debug!(CAT, obj = pad, "Answered {answered} to {query:?}");
+        if let Some(gst::QueryView::Allocation(allocation)) =
+            query.as_ref().map(|query| query.view())
+        {
+            pad.imp().remember_offer(Offer::new(allocation, answered));
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.push((pad.clone(), answer, query));
+        answers.push(Answer {
+            pad: pad.clone(),
+            answered,
+            query,
+        });
         self.answered.notify_all();
     }
 
     /// Asks the branches of `pads` in the place where the stream is now.
-    fn put(tee: &imp::DroneTee, query: gst::Query, pads: &[DroneTeePad]) -> Arc<Self> {
+    fn put(tee: &imp::DroneTee, query: Option<gst::Query>, pads: &[DroneTeePad]) -> Arc<Self> {
         let ask = Arc::new(Self {
             query,
             answers: Mutex::default(),
@@ -69,9 +81,9 @@ impl Ask {
         tee.stream.publish_event(Item::Query(ask.clone()), now());
         let deadline = Instant::now() + PATIENCE;
         let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = |answers: &Vec<(DroneTeePad, bool, gst::Query)>| {
+        let all = |answers: &Vec<Answer>| {
             pads.iter()
-                .all(|pad| answers.iter().any(|(other, ..)| other == pad))
+                .all(|pad| answers.iter().any(|answer| answer.pad == *pad))
         };
         let patience = deadline.saturating_duration_since(Instant::now());
         drop(
@@ -84,8 +96,8 @@ impl Ask {
     /// What the branch answered, if it did in time.
     fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = answers.iter().find(|(other, ..)| other == pad)?;
-        Some(answer.1)
+        let answer = answers.iter().find(|answer| answer.pad == *pad)?;
+        Some(answer.answered)
     }
 }
 
@@ -155,7 +167,7 @@ impl imp::DroneTee {
             .into_iter()
             .filter(|pad| pad.imp().is_receiver() && self.takes_part(pad));
         let asked = gst::query::Allocation::new(caps.as_ref(), need_pool);
-        let ask = Ask::put(self, asked.into(), &branches);
+        let ask = Ask::put(self, Some(asked.into()), &branches);
         let mut offers: Vec<_> = branches
             .iter()
             .map(|pad| {
@@ -203,11 +215,16 @@ impl imp::DroneTee {
         pads
     }
 
+    /// Waits a little until the branches have got all that was sent so far.
+    pub(super) fn wait_passed(&self) {
+        Ask::put(self, None, &self.branches());
+    }
+
     /// DRAIN: true when no branch holds a frame any more.
     pub(super) fn answer_drain(&self, query: &gst::QueryRef) -> bool {
         self.stream.forget_gop();
         let pads = self.branches();
-        let ask = Ask::put(self, query.copy(), &pads);
+        let ask = Ask::put(self, Some(query.copy()), &pads);
         let all = pads.iter().all(|pad| ask.answer_of(pad) == Some(true));
         all && self.stream.is_drained()
     }
@@ -215,12 +232,12 @@ impl imp::DroneTee {
     /// Any other serialized query: the first branch that can answer does.
     pub(super) fn answer_serialized(&self, query: &mut gst::QueryRef) -> bool {
         let pads = self.branches();
-        let ask = Ask::put(self, query.copy(), &pads);
+        let ask = Ask::put(self, Some(query.copy()), &pads);
         let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((.., answer)) = answers.iter().find(|(_, answered, _)| *answered) else {
+        let Some(answer) = answers.iter().find(|answer| answer.answered) else {
             return false;
         };
-        if let Some(fields) = answer.structure() {
+        if let Some(fields) = answer.query.as_ref().and_then(|query| query.structure()) {
             let own = query.structure_mut();
             for (name, value) in fields.iter() {
                 own.set_value(name, value.clone());

@@ -94,6 +94,8 @@ impl imp::DroneTee {
             gst::EventView::FlushStop(_) => {
                 self.incoming().segment = gst::FormattedSegment::new();
                 self.stream.flush_stop(Item::Event(event), now());
+                // Until they know, branches refuse what comes from downstream, as the next seek.
+                self.wait_passed();
                 return true;
             }
             gst::EventView::Caps(caps) => {
