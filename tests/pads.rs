@@ -277,8 +277,9 @@ fn a_consumer_outside_the_bin_starts_with_what_was_kept() {
     rig.begin(&caps(8));
     rig.push_all(0..3);
     let pad = rig.tee.request_pad_simple("src_outside").unwrap();
-    let ghost = gst::GhostPad::with_target(&pad).unwrap();
+    let ghost = gst::GhostPad::new(gst::PadDirection::Src);
     ghost.set_active(true).unwrap();
+    ghost.set_target(Some(&pad)).unwrap();
     wait_for("the drop", || {
         pad.property::<u64>("dropped-not-linked") == 1
     });
