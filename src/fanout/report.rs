@@ -35,8 +35,8 @@ pub(crate) enum Notice {
 pub(crate) struct DropNotice {
     pub(crate) label: Arc<Label>,
     pub(crate) reason: DropReason,
-    /// Since the last notice of this consumer and reason.
-    pub(crate) count: u64,
+    /// Since the last message of this consumer and reason; `None` when none is posted.
+    pub(crate) count: Option<u64>,
     /// Of this consumer and reason.
     pub(crate) total: u64,
     pub(crate) ledger: Ledger,
@@ -64,6 +64,8 @@ impl FrameInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReportConfig {
     pub(crate) drops: bool,
+    /// Drops are also told by messages, which keep their own count.
+    pub(crate) messages: bool,
     /// At most one notice per consumer and reason in this time, ns; 0 for every drop.
     pub(crate) interval: u64,
     /// A frame in flight for longer makes a consumer stalled, ns; 0 for never.
@@ -74,6 +76,8 @@ pub(crate) struct ReportConfig {
 #[derive(Default)]
 pub(super) struct Told {
     totals: [u64; DropReason::ALL.len()],
+    /// Of these, those that messages have told.
+    messaged: [u64; DropReason::ALL.len()],
     /// When the next notice may come, monotonic ns.
     due: [u64; DropReason::ALL.len()],
     lost: [Lost; DropReason::ALL.len()],
@@ -84,6 +88,10 @@ pub(super) struct Told {
 }
 
 impl Told {
+    fn untold(&self, index: usize, total: u64, config: ReportConfig) -> bool {
+        total > self.totals[index] || config.messages && total > self.messaged[index]
+    }
+
     /// Notes a loss; true when whoever reports should look at once.
     #[inline]
     pub(super) fn note(&mut self, reason: DropReason, lost: Lost, now: u64) -> bool {
@@ -107,6 +115,7 @@ impl Desk {
         Self {
             config: ReportConfig {
                 drops: true,
+                messages: true,
                 interval: 1_000_000_000,
                 stall_timeout: 2_000_000_000,
             },
@@ -134,11 +143,13 @@ impl Desk {
     ) {
         let index = reason.index();
         let total = ledger.dropped.get(reason);
-        let count = total - told.totals[index];
-        if count == 0 || !self.config.drops || !(always || now >= told.due[index]) {
+        let untold = told.untold(index, total, self.config);
+        if !untold || !self.config.drops || !(always || now >= told.due[index]) {
             return;
         }
         told.totals[index] = total;
+        let count = (self.config.messages)
+            .then(|| total - std::mem::replace(&mut told.messaged[index], total));
         told.due[index] = now + self.config.interval;
         self.outbox.push_back(Notice::Drop(DropNotice {
             label: label.clone(),
@@ -157,7 +168,7 @@ impl Desk {
         }
         DropReason::ALL
             .into_iter()
-            .filter(|reason| ledger.dropped.get(*reason) > told.totals[reason.index()])
+            .filter(|reason| told.untold(reason.index(), ledger.dropped.get(*reason), self.config))
             .map(|reason| told.due[reason.index()])
             .min()
     }

@@ -357,14 +357,14 @@ impl<F: Clone, E: Event> Core<F, E> {
         if !self.desk.outbox.is_empty() || self.takers().any(news) {
             return Some(0);
         }
-        let idle = (stall_timeout != 0).then(|| now + stall_timeout);
+        let idle = (stall_timeout != 0).then(|| now.saturating_add(stall_timeout));
         let due = self
             .takers()
             .flat_map(|taker| {
                 let stall = taker
                     .in_flight_since()
                     .filter(|_| stall_timeout != 0 && taker.told.state == State::Ok)
-                    .map(|since| since + stall_timeout + 1);
+                    .map(|since| since.saturating_add(stall_timeout).saturating_add(1));
                 [self.desk.next_due(&taker.told, &taker.ledger(end)), stall]
             })
             .flatten()

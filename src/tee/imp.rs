@@ -89,6 +89,7 @@ impl DroneTee {
             .any(|pad| !pad.imp().is_silent());
         self.stream.set_report(ReportConfig {
             drops: settings.post_drop_messages || settings.qos_messages || noisy,
+            messages: settings.post_drop_messages,
             interval: u64::from(settings.drop_messages_interval) * 1_000_000,
             stall_timeout: settings.stall_timeout,
         });

@@ -140,14 +140,14 @@ impl imp::DroneTee {
             lost,
             ..
         } = notice;
-        if settings.post_drop_messages {
+        if let Some(count) = notice.count {
             let none = u64::MAX;
             let message = gst::Structure::builder("dronetee-drop")
                 .field("consumer", &label.consumer)
                 .field("pad", &label.pad)
                 .field("reason", notice.reason.name())
                 .field("tag", notice.reason.tag(&label.consumer))
-                .field("count", notice.count)
+                .field("count", count)
                 .field("total", notice.total)
                 .field("in", ledger.frames_in)
                 .field("out", ledger.frames_out)

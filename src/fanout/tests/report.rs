@@ -24,7 +24,7 @@ fn told(rig: &Rig) -> Vec<Notice> {
 
 fn drops(notices: &[Notice]) -> Vec<(DropReason, u64, u64)> {
     let drop = |notice: &Notice| match notice {
-        Notice::Drop(drop) => Some((drop.reason, drop.count, drop.total)),
+        Notice::Drop(drop) => Some((drop.reason, drop.count?, drop.total)),
         _ => None,
     };
     notices.iter().filter_map(drop).collect()
@@ -43,6 +43,7 @@ fn states(notices: &[Notice]) -> Vec<(State, State)> {
 fn config(rig: &Rig, interval: u64, stall_timeout: u64) {
     rig.fan.set_report(ReportConfig {
         drops: true,
+        messages: true,
         interval,
         stall_timeout,
     });
@@ -81,7 +82,7 @@ fn with_interval_zero_each_drop_is_told_with_its_own_accounts() {
         .collect();
     assert_eq!(lost.len(), 4);
     for (index, drop) in lost.iter().enumerate() {
-        assert_eq!(drop.count, 1);
+        assert_eq!(drop.count, Some(1));
         assert!(drop.ledger.balances());
         assert_eq!(drop.ledger.dropped.total(), index as u64 + 1);
         assert_eq!(drop.ledger.frames_in, 4);
@@ -222,6 +223,49 @@ fn a_summary_that_is_due_counts_as_untold() {
     rig.fan.readmit(one.id, rig.now);
     assert_eq!(rig.drain(&one), "E");
     assert_eq!(told(&rig).len(), 0, "the same end once more");
+}
+
+/// Somebody else wants to hear of drops while messages are off.
+#[test]
+fn messages_tell_what_came_while_they_were_off() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(1));
+    let report = |rig: &Rig, messages| {
+        rig.fan.set_report(ReportConfig {
+            drops: true,
+            messages,
+            interval: 0,
+            stall_timeout: 0,
+        });
+    };
+    report(&rig, false);
+    rig.publish("kkkk");
+    let notices = told(&rig);
+    let silent = |notice: &&Notice| matches!(notice, Notice::Drop(drop) if drop.count.is_none());
+    assert_eq!(notices.iter().filter(silent).count(), 3);
+    report(&rig, true);
+    rig.publish("k");
+    assert_eq!(rig.dropped(&one, Slow), 4);
+    let counts = drops(&told(&rig));
+    let sum: u64 = counts.iter().map(|(_, count, _)| count).sum();
+    assert_eq!(sum, 4);
+}
+
+#[test]
+fn a_stall_timeout_that_is_never_over_is_none() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(1));
+    rig.fan.set_report(ReportConfig {
+        drops: true,
+        messages: true,
+        interval: 1,
+        stall_timeout: u64::MAX,
+    });
+    rig.publish("k");
+    rig.frame(&one);
+    told(&rig);
+    let next = rig.fan.next_report(rig.now, &bell(&Arc::default()));
+    assert!(next.is_none_or(|next| next > u64::MAX / 2), "{next:?}");
 }
 
 #[test]
@@ -388,7 +432,7 @@ proptest! {
             for notice in told(rig) {
                 let Notice::Drop(drop) = notice else { continue };
                 let index = drop.reason.index();
-                sums[index] += drop.count;
+                sums[index] += drop.count.unwrap();
                 prop_assert_eq!(sums[index], drop.total);
                 prop_assert!(drop.ledger.balances());
                 let then = last[index].replace(rig.now);
