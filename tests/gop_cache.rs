@@ -171,6 +171,27 @@ fn what_is_kept_goes_with_a_flush_new_caps_and_the_end_of_the_run() {
     }
 }
 
+/// A flush is no link: until there is one, frames are not kept back for the pad.
+#[test]
+fn a_pad_linked_after_a_flush_starts_with_the_last_keyframe() {
+    let stream = Stream::new(H264, 30, 0);
+    let pad = stream.rig.tee.request_pad_simple("src_late").unwrap();
+    for event in [
+        gst::event::FlushStart::new(),
+        gst::event::FlushStop::new(true),
+    ] {
+        assert!(stream.rig.src.push_event(event));
+    }
+    stream.rig.segment();
+    stream.push(0..GROUP - 1);
+    let missed: u64 = pad.property("dropped-not-linked");
+    assert_eq!(missed, GROUP as u64 - 1);
+    let late = stream.rig.link(pad, None);
+    stream.push_slowly(GROUP - 1..GROUP + 2, &late);
+    let wanted: Vec<_> = (0..GROUP + 2).collect();
+    assert_eq!(stream.numbers(&late.frames()), wanted);
+}
+
 #[test]
 fn of_raw_video_the_last_frame_is_kept() {
     let rig = Rig::with(|tee| tee.set_property("gop-cache", 1u32));

@@ -148,7 +148,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     pub(crate) fn set_gop_capacity(&self, capacity: u64) {
         self.locked(|core, later| {
-            core.log.set_gop_capacity(capacity, later);
+            if core.log.set_gop_capacity(capacity, later) {
+                core.tell_truncation(later);
+            }
             core.trim(later);
         });
     }

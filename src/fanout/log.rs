@@ -10,6 +10,8 @@ use super::{Event, FrameInfo, events::Backlog, later::Later};
 pub(super) struct Entry<F> {
     pub(super) frame: F,
     pub(super) info: FrameInfo,
+    /// A keyframe, but of little use without the frame before it, its headers.
+    pub(super) follows_header: bool,
     /// When it was published, monotonic ns.
     pub(super) arrived: u64,
     /// Bytes of all frames before it; levels are differences of these.
@@ -133,6 +135,7 @@ impl<F, E: Event> Log<F, E> {
         self.frames.push_back(Entry {
             frame,
             info,
+            follows_header,
             arrived: now,
             bytes_before: self.bytes,
             start,
@@ -141,11 +144,10 @@ impl<F, E: Event> Log<F, E> {
         self.gop_capacity != 0 && self.keep_gop(position, info.delta, later)
     }
 
-    /// Whether a keyframe is of little use without the frame before it, its headers.
     #[inline]
     fn follows_header(&self, info: &FrameInfo) -> bool {
         let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
-        info.pts.is_some() && self.header.is_some_and(same_time)
+        !info.delta && info.pts.is_some() && self.header.is_some_and(same_time)
     }
 
     fn keep_gop(&mut self, position: u64, delta: bool, later: &mut Later<F, E>) -> bool {
@@ -171,10 +173,10 @@ impl<F, E: Event> Log<F, E> {
         is_too_long
     }
 
-    /// Frames kept for late joiners from now on; what is kept already goes if it is too long.
-    pub(super) fn set_gop_capacity(&mut self, capacity: u64, later: &mut Later<F, E>) {
+    /// Frames kept for late joiners from now on; true if those that are kept were too many.
+    pub(super) fn set_gop_capacity(&mut self, capacity: u64, later: &mut Later<F, E>) -> bool {
         self.gop_capacity = capacity;
-        self.shorten_gop(later);
+        self.shorten_gop(later) && capacity != 0
     }
 
     pub(super) fn gop_capacity(&self) -> u64 {
@@ -183,6 +185,7 @@ impl<F, E: Event> Log<F, E> {
 
     pub(super) fn forget_gop(&mut self, later: &mut Later<F, E>) {
         later.free_gops.extend(self.gop.take());
+        self.header = None;
     }
 
     pub(super) fn append_event(&mut self, event: E, later: &mut Later<F, E>) {

@@ -170,6 +170,14 @@ impl<F: Clone, E: Event> Core<F, E> {
         due
     }
 
+    /// What is kept for late joiners was given up.
+    fn tell_truncation(&mut self, later: &mut Later<F, E>) {
+        let capacity = self.log.gop_capacity();
+        let notice = Notice::GopTruncated { capacity };
+        self.desk.outbox.push_back(notice);
+        later.report = true;
+    }
+
     /// Whoever reports is woken with the others if something is due.
     #[inline]
     fn wake_reporter(&mut self, later: &mut Later<F, E>) {
@@ -224,11 +232,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.locked(|core, later| {
             core.rate.note(now, info.bytes);
             if core.log.append(frame, info, now, later) {
-                let capacity = core.log.gop_capacity();
-                core.desk
-                    .outbox
-                    .push_back(Notice::GopTruncated { capacity });
-                later.report = true;
+                core.tell_truncation(later);
             }
             if core.flushing {
                 core.log.forget_gop(later);

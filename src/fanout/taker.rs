@@ -99,8 +99,9 @@ pub(super) struct Taker<E> {
     active_since: u64,
     /// Position of the next frame: the queue is what lies between it and the log's end.
     cursor: u64,
-    /// Frames before it came from the cache and are no sign of slowness.
-    burst_end: u64,
+    /// So many may wait beyond the limits, as they came from the cache all at once; fewer with each
+    /// loss, and none any more when it has caught up.
+    burst: u64,
     out: u64,
     dropped: Drops,
     /// Of the frames dropped as slow, those before the last eviction was lifted.
@@ -138,7 +139,7 @@ impl<E: Event> Taker<E> {
             offered_again: 0,
             active_since: 0,
             cursor: end,
-            burst_end: end,
+            burst: 0,
             out: 0,
             dropped: Drops::default(),
             forgiven: 0,
@@ -235,7 +236,7 @@ impl<E: Event> Taker<E> {
         let excess = self.excess(end);
         if self.more_limits || excess > 0 {
             match cx.plain_loss(self.cursor) {
-                Some(lost) if excess == 1 && !self.more_limits && self.burst_end <= self.cursor => {
+                Some(lost) if excess == 1 && !self.more_limits && self.burst == 0 => {
                     self.give_way(cx, lost);
                 }
                 _ => self.fit(cx),
@@ -261,7 +262,7 @@ impl<E: Event> Taker<E> {
     /// How many frames wait beyond `depth`.
     #[inline]
     fn excess(&self, end: u64) -> u64 {
-        (end - self.cursor.max(self.burst_end)).saturating_sub(self.limits.depth)
+        (end - self.cursor).saturating_sub(self.limits.depth + self.burst)
     }
 
     /// Drops the oldest frames until all limits hold; one frame may always wait.
@@ -271,9 +272,8 @@ impl<E: Event> Taker<E> {
             if self.is_stale(cx) {
                 self.overtake(cx, 1, DropReason::Stale);
             } else if excess > 0 {
-                // What is left of a burst stands before the live frames and has to go first.
-                let burst = self.burst_end.saturating_sub(self.cursor);
-                self.overtake(cx, burst + excess, DropReason::Slow);
+                self.overtake(cx, excess, DropReason::Slow);
+                self.burst = self.burst.saturating_sub(1);
             } else if self.is_over(cx.log) {
                 self.overtake(cx, 1, DropReason::Slow);
             } else {
@@ -294,7 +294,7 @@ impl<E: Event> Taker<E> {
     fn is_over<F>(&self, log: &Log<F, E>) -> bool {
         let Limits { bytes, time, .. } = self.limits;
         self.cursor + 1 < log.end()
-            && self.burst_end <= self.cursor
+            && self.burst == 0
             && (bytes != 0 && log.bytes_from(self.cursor) > bytes
                 || time != 0 && log.time_from(self.cursor) > time)
     }
@@ -344,6 +344,15 @@ impl<E: Event> Taker<E> {
             self.cursor += count;
             let lost = cx.lost(self.cursor - 1);
             cx.later.report |= self.count_drop(cx.log.end(), reason, count, lost, cx.now, cx.desk);
+        }
+        self.note_level(cx.log.end());
+    }
+
+    /// A consumer that has caught up once has no burst any more.
+    #[inline]
+    fn note_level(&mut self, end: u64) {
+        if end - self.cursor <= self.limits.depth {
+            self.burst = 0;
         }
     }
 

@@ -81,10 +81,7 @@ impl fanout::Event for Item {
     fn readmits(&self, reason: DropReason) -> bool {
         use gst::EventType::{Caps, FlushStop, Segment, StreamStart};
         match self.event_type() {
-            Some(FlushStop) => matches!(
-                reason,
-                DropReason::Eos | DropReason::Error | DropReason::NotLinked
-            ),
+            Some(FlushStop) => matches!(reason, DropReason::Eos | DropReason::Error),
             Some(StreamStart | Segment) => reason == DropReason::Eos,
             Some(Caps) => reason == DropReason::Error,
             _ => false,

@@ -16,7 +16,7 @@ impl<E: Event> Taker<E> {
             Mode::Idle => {
                 self.joined = start.position;
                 self.cursor = start.position;
-                self.burst_end = cx.log.end();
+                self.burst = cx.log.end() - start.position;
             }
             Mode::Ended(DropReason::Evicted) => self.forgive(),
             _ => {}
@@ -109,8 +109,8 @@ impl<E: Event> Taker<E> {
         }
         self.forget_events(cx);
         self.cursor = start.position;
-        self.burst_end = end;
-        self.offered_again += end - start.position;
+        self.burst = end - start.position;
+        self.offered_again += self.burst;
         self.active_since = cx.now;
         self.begin_with(start);
         self.owes_summary = self.end_waits(cx);

@@ -50,6 +50,7 @@ impl<E: Event> Taker<E> {
         let position = self.cursor;
         self.note_start(cx);
         self.cursor += 1;
+        self.note_level(cx.log.end());
         let flight = Flight {
             since: cx.now,
             lost: cx.lost(position),
@@ -72,10 +73,13 @@ impl<E: Event> Taker<E> {
     /// The next frame is taken: leading ones may follow if the consumer starts with it.
     fn note_start<F>(&mut self, cx: &Cx<'_, F, E>) {
         let starts = self.discont || self.out == 0;
-        let next = cx.log.entry(self.cursor).map(|entry| entry.info);
-        self.leading_until = next
-            .filter(|next| starts && !next.delta)
-            .and_then(|next| next.pts);
+        self.leading_until = cx.log.entry(self.cursor).and_then(|next| {
+            if next.follows_header {
+                // It is the headers before it that the consumer started at.
+                return self.leading_until.and(next.info.pts);
+            }
+            (starts && !next.info.delta).then_some(next.info.pts.unwrap_or(0))
+        });
     }
 
     /// What the frame that was just handed out has to carry: DISCONT, and how many were lost.

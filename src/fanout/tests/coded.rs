@@ -80,16 +80,59 @@ fn a_joiner_gets_the_frames_from_the_last_keyframe_on() {
 }
 
 #[test]
-fn a_joiner_that_is_too_slow_for_live_frames_loses_the_cached_ones_first() {
+fn a_joiner_that_falls_back_further_goes_on_at_the_next_keyframe() {
     let mut rig = Rig::new();
     rig.fan.set_gop_capacity(10);
     rig.publish("kddd");
-    let one = rig.join(depth(2));
-    rig.publish("kk");
+    let one = rig.join(Limits {
+        max_lag: 1,
+        ..depth(2)
+    });
+    rig.publish("kd");
     assert_eq!(rig.ledger(&one).waiting, 6);
-    rig.publish("k");
-    assert_eq!(rig.drain(&one), "5! 6");
-    assert_eq!(rig.dropped(&one, Slow), 5);
+    rig.publish("d");
+    assert_eq!(rig.dropped(&one, Slow), 1, "no reason to evict it");
+    assert_eq!(rig.dropped(&one, WaitingKeyframe), 3);
+    assert_eq!(rig.drain(&one), "4! 5 6");
+    // From now on it is a consumer as any other.
+    rig.publish("kkk");
+    assert_eq!(rig.dropped(&one, Slow), 2);
+}
+
+/// A slow consumer is not further behind for having begun with what was kept.
+#[test]
+fn a_joiner_that_never_catches_up_has_the_usual_limits_after_a_loss() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(10);
+    rig.publish("kd");
+    let one = rig.join(depth(2));
+    for _ in 0..10 {
+        rig.publish("k");
+    }
+    assert_eq!(rig.ledger(&one).waiting, 2);
+}
+
+#[test]
+fn a_joiner_that_catches_up_loses_nothing_however_many_come_meanwhile() {
+    let mut rig = Rig::new();
+    rig.fan.set_gop_capacity(20);
+    rig.publish("kddddddddddddddddddd");
+    let one = rig.join(Limits {
+        bytes: 1,
+        time: 1,
+        ..depth(2)
+    });
+    // Twice as fast as the stream.
+    for first in 0..9 {
+        let taken = [rig.frame(&one), rig.frame(&one)];
+        assert_eq!(
+            taken.map(|taken| taken.sequence),
+            [2 * first, 2 * first + 1]
+        );
+        assert_eq!(rig.publish("d").request_keyframe, false);
+    }
+    assert_eq!(rig.ledger(&one).dropped.total(), 0);
+    assert_eq!(rig.drain(&one), "18 19 20 21 22 23 24 25 26 27 28");
 }
 
 #[test]
@@ -138,6 +181,17 @@ fn a_group_of_pictures_too_long_for_the_cache_is_told_once() {
         |notice| told += u32::from(matches!(notice, Notice::GopTruncated { capacity: 2 })),
     );
     assert_eq!(told, 2);
+    rig.fan.set_gop_capacity(4);
+    rig.publish("kdd");
+    for capacity in [2, 2, 0] {
+        rig.fan.set_gop_capacity(capacity);
+    }
+    let mut told = 0;
+    rig.fan.tell(
+        || rig.now,
+        |notice| told += u32::from(matches!(notice, Notice::GopTruncated { .. })),
+    );
+    assert_eq!(told, 1, "it was made smaller amid a group");
 }
 
 #[test]
@@ -217,6 +271,61 @@ fn headers_before_a_keyframe_stay_with_it() {
     assert_eq!(rig.drain(&one), "4! 5 6 7");
     let two = rig.join(depth(6));
     assert_eq!(rig.drain(&two), "4 5 6 7");
+}
+
+fn publish_header(rig: &mut Rig, pts: Option<u64>) {
+    let _ = rig.publish_info(FrameInfo {
+        header: true,
+        pts,
+        ..FrameInfo::default()
+    });
+}
+
+#[test]
+fn headers_are_not_for_a_keyframe_behind_a_flush_or_new_caps() {
+    for flush in [false, true] {
+        let mut rig = Rig::new();
+        rig.fan.set_gop_capacity(5);
+        publish_header(&mut rig, None);
+        let one = rig.join(depth(6));
+        if flush {
+            rig.fan.flush_start(rig.now);
+            publish_header(&mut rig, None);
+            rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+        } else {
+            rig.event(Kind::Caps);
+        }
+        publish_at(&mut rig, false, Some(0));
+        publish_at(&mut rig, true, Some(1));
+        let at = 1 + u64::from(flush);
+        let wanted = format!("{at} {}", at + 1);
+        let got = rig.drain(&one);
+        assert!(
+            got.ends_with(&wanted.replacen(' ', if flush { "! " } else { " " }, 1)),
+            "{got}"
+        );
+        let two = rig.join(depth(6));
+        let got = rig.drain(&two);
+        assert!(got.ends_with(&wanted), "{got}");
+    }
+}
+
+#[test]
+fn frames_shown_before_the_keyframe_are_not_for_who_starts_at_its_headers() {
+    for header in [None, Some(10)] {
+        let mut rig = Rig::new();
+        let one = rig.join(depth(9));
+        publish_header(&mut rig, header);
+        for (delta, pts) in [(false, 10), (true, 8), (true, 9), (true, 11)] {
+            publish_at(&mut rig, delta, Some(pts));
+        }
+        assert_eq!(rig.drain(&one), "0 1 4!");
+        publish_header(&mut rig, header.map(|_| 20));
+        for (delta, pts) in [(false, 20), (true, 18), (true, 21)] {
+            publish_at(&mut rig, delta, Some(pts));
+        }
+        assert_eq!(rig.drain(&one), "5 6 7 8", "nothing was lost before");
+    }
 }
 
 #[test]

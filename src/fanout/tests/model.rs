@@ -14,8 +14,8 @@ pub(super) struct Waiting {
     pub(super) info: FrameInfo,
     /// When it came into this queue.
     pub(super) arrived: u64,
-    /// It came from the cache.
-    pub(super) cached: bool,
+    /// It is a keyframe whose headers are the frame before it.
+    pub(super) follows_header: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,8 @@ pub(super) struct Party {
     pub(super) drops: [u64; 8],
     pub(super) forgiven: u64,
     pub(super) needs_key: bool,
+    /// So many may wait beyond the limits, as it has not caught up yet.
+    burst: u64,
     /// What is shown before this is of no use.
     leading_until: Option<u64>,
     pub(super) lost: u64,
@@ -95,6 +97,7 @@ impl Party {
             drops: [0; 8],
             forgiven: 0,
             needs_key: true,
+            burst: 0,
             leading_until: None,
             lost: 0,
             discont: false,
@@ -128,6 +131,13 @@ impl Party {
             !goes
         });
         self.lose((count - left) as u64, reason);
+        self.note_level();
+    }
+
+    fn note_level(&mut self) {
+        if self.level() as u64 <= self.limits.depth {
+            self.burst = 0;
+        }
     }
 
     pub(super) fn drop_all(&mut self, reason: DropReason) {
@@ -155,19 +165,21 @@ impl Party {
             let Some(oldest) = self.frames().next().copied() else {
                 break;
             };
-            let cached = self.frames().filter(|frame| frame.cached).count();
-            let live = (self.level() - cached) as u64;
+            let level = self.level() as u64;
+            let mut slow = false;
             let bytes: u64 = self.frames().map(|frame| frame.info.bytes).sum();
             let time = end_time.saturating_sub(oldest.info.start.unwrap_or(0));
             let Limits { depth, max_age, .. } = self.limits;
             let over = self.level() > 1
-                && cached == 0
+                && self.burst == 0
                 && (self.limits.bytes != 0 && bytes > self.limits.bytes
                     || self.limits.time != 0 && time > self.limits.time);
             let (count, reason) = if max_age != 0 && now - oldest.arrived > max_age {
                 (1, DropReason::Stale)
-            } else if live > depth {
-                (cached + (live - depth) as usize, DropReason::Slow)
+            } else if level > depth + self.burst {
+                let count = level - depth - self.burst;
+                slow = true;
+                (count as usize, DropReason::Slow)
             } else if over {
                 (1, DropReason::Slow)
             } else {
@@ -175,6 +187,7 @@ impl Party {
             };
             self.drop_oldest(count, reason);
             asks |= self.seek_key();
+            self.burst = self.burst.saturating_sub(slow.into());
         }
         let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
@@ -234,7 +247,8 @@ impl Party {
     /// Starts with what is kept for it, or else with the events that it has to know.
     pub(super) fn begin(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
         self.queue = cached.unwrap_or_else(|| events(sticky));
-        self.frames_in += self.level() as u64;
+        self.burst = self.level() as u64;
+        self.frames_in += self.burst;
         self.needs_key = self.level() == 0;
     }
 
@@ -284,12 +298,18 @@ impl Party {
             Some(Item::Event(kind, id)) => Got::Event(kind, id),
             Some(Item::Frame(frame)) => {
                 self.flight = Some(true);
-                let starts = (self.discont || self.out == 0) && !frame.info.delta;
-                self.leading_until = frame.info.pts.filter(|_| starts);
+                self.note_level();
+                self.note_start(&frame);
                 let discont = std::mem::take(&mut self.discont);
                 Got::Frame(frame, discont, std::mem::take(&mut self.lost))
             }
         }
+    }
+
+    fn note_start(&mut self, frame: &Waiting) {
+        let starts = (self.discont || self.out == 0) && !frame.info.delta;
+        let started = self.leading_until.is_some() && frame.follows_header;
+        self.leading_until = (starts || started).then_some(frame.info.pts.unwrap_or(0));
     }
 
     fn is_leading(&self, frame: &Waiting) -> bool {

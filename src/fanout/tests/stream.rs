@@ -128,7 +128,6 @@ impl Cache {
         queue.extend(items.iter().map(|item| match *item {
             Item::Frame(frame) => Item::Frame(Waiting {
                 arrived: now,
-                cached: true,
                 ..frame
             }),
             event => event,
@@ -158,7 +157,7 @@ pub(super) struct Model {
     pub(super) parties: Vec<Party>,
     pub(super) released: u64,
     /// The last frame had headers and no reference: its time, if it had one.
-    header: Option<Option<u64>>,
+    pub(super) header: Option<Option<u64>>,
     key_requested: Option<u64>,
     pub(super) keyframe_requests: u64,
 }
@@ -167,7 +166,7 @@ impl Model {
     /// True if upstream is asked for a keyframe.
     pub(super) fn publish(&mut self, mut info: FrameInfo, now: u64) -> bool {
         let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
-        let of_header = info.pts.is_some() && self.header.is_some_and(same_time);
+        let of_header = !info.delta && info.pts.is_some() && self.header.is_some_and(same_time);
         self.header = (info.header && !info.delta).then_some(info.pts);
         info.delta |= of_header;
         info.start = Some(info.start.unwrap_or(self.end_time));
@@ -176,10 +175,13 @@ impl Model {
             sequence: self.end,
             info,
             arrived: now,
-            cached: false,
+            follows_header: of_header,
         };
         self.end += 1;
         self.cache.frame(frame, self.flushing);
+        if self.flushing {
+            self.header = None;
+        }
         let mut asks = false;
         for party in &mut self.parties {
             asks |= party.offer(frame, self.flushing, self.end_time);
@@ -198,6 +200,9 @@ impl Model {
 
     pub(super) fn event(&mut self, kind: Kind, id: u64) {
         self.cache.event(kind, id);
+        if kind <= Kind::Caps {
+            self.header = None;
+        }
         for party in &mut self.parties {
             party.offer_event(kind, id);
         }
@@ -205,6 +210,7 @@ impl Model {
 
     pub(super) fn flush_start(&mut self) {
         self.flushing = true;
+        self.header = None;
         self.cache.flush();
         for party in &mut self.parties {
             if party.mode == Mode::Serving {

@@ -97,6 +97,7 @@ impl World {
             Op::ForgetGop => {
                 self.rig.fan.forget_gop();
                 self.model.cache.gop = None;
+                self.model.header = None;
             }
             Op::Reset => self.reset(),
             Op::Pass(time) => self.rig.now += time,
