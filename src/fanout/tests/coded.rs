@@ -129,7 +129,7 @@ fn a_joiner_that_catches_up_loses_nothing_however_many_come_meanwhile() {
             taken.map(|taken| taken.sequence),
             [2 * first, 2 * first + 1]
         );
-        assert_eq!(rig.publish("d").request_keyframe, false);
+        assert!(!rig.publish("d").request_keyframe);
     }
     assert_eq!(rig.ledger(&one).dropped.total(), 0);
     assert_eq!(rig.drain(&one), "18 19 20 21 22 23 24 25 26 27 28");
