@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use hdrhistogram::Histogram;
-use setup::{Behaviour, Figures, Kind, Setup, frame, nanos};
+use setup::{Behaviour, Figures, Kind, Setup, WakeUps, frame, nanos};
 
 const KINDS: [Kind; 2] = [Kind::Tee, Kind::DroneTee];
 const ROUNDS: usize = 7;
@@ -115,26 +115,28 @@ fn latency() {
             "publish to consumer, three waiting, {rate} frames/s, µs (median of {rounds} rounds)"
         );
         println!(
-            "{:>10} {:>10} {:>10} {:>8} {:>8}",
-            "", "tee", "dronetee", "ratio", "goal"
+            "{:>10} {:>10} {:>10} {:>8} {:>8} {:>10} {:>8}",
+            "", "tee", "dronetee", "ratio", "goal", "wake-ups", "ratio"
         );
-        let mut figures = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+        let mut figures: [Vec<[f64; 2]>; 3] = Default::default();
         for _ in 0..rounds {
-            for (kind, figures) in KINDS.iter().zip(&mut figures) {
-                let histogram = one_latency(*kind, rate, frames);
-                figures
-                    .0
-                    .push(histogram.value_at_quantile(0.5) as f64 / 1e3);
-                figures
-                    .1
-                    .push(histogram.value_at_quantile(0.99) as f64 / 1e3);
+            for (contender, figures) in figures.iter_mut().enumerate() {
+                let histogram = match KINDS.get(contender) {
+                    Some(kind) => one_latency(*kind, rate, frames),
+                    None => wake_ups(rate, frames),
+                };
+                figures.push([0.5, 0.99].map(|q| histogram.value_at_quantile(q) as f64 / 1e3));
             }
         }
-        let [tee, own] = figures.map(|(mut p50, mut p99)| (median(&mut p50), median(&mut p99)));
-        for (name, tee, own, goal) in [("p50", tee.0, own.0, "0.6"), ("p99", tee.1, own.1, "1.0")] {
+        for (index, (name, goal)) in [("p50", "0.6"), ("p99", "1.0")].into_iter().enumerate() {
+            let [tee, own, floor] = figures.each_ref().map(|rounds| {
+                let mut values: Vec<_> = rounds.iter().map(|round| round[index]).collect();
+                median(&mut values)
+            });
             println!(
-                "{name:>10} {tee:>10.1} {own:>10.1} {:>8.2} {goal:>8}",
-                own / tee
+                "{name:>10} {tee:>10.1} {own:>10.1} {:>8.2} {goal:>8} {floor:>10.1} {:>8.2}",
+                own / tee,
+                floor / tee
             );
         }
     }
@@ -143,7 +145,7 @@ fn latency() {
 fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
     let figures: Vec<Figures> = (0..3).map(|_| setup::figures()).collect();
     let setup = Setup::new(kind, 3, Behaviour::Measure(figures.clone()));
-    publish_paced(rate, frames, |frame| setup.publish(frame));
+    publish_paced(rate, frames, |stamp| setup.publish(frame(stamp)));
     setup.wait_measured(u64::from(frames), &figures);
     drop(setup);
     let mut all = setup::histogram();
@@ -153,8 +155,15 @@ fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
     all
 }
 
-/// Publishes `frames` at `rate` a second, each with the time in it.
-fn publish_paced(rate: u32, frames: u32, publish: impl Fn(gst::Buffer)) {
+/// What waking three threads takes, with nothing around it.
+fn wake_ups(rate: u32, frames: u32) -> Histogram<u64> {
+    let wake_ups = WakeUps::new(3);
+    publish_paced(rate, frames, |stamp| wake_ups.publish(stamp));
+    wake_ups.finish()
+}
+
+/// Calls `publish` `frames` times, `rate` a second, each with the time.
+fn publish_paced(rate: u32, frames: u32, publish: impl Fn(u64)) {
     let period = Duration::from_secs(1) / rate;
     let begin = Instant::now();
     for n in 0..frames {
@@ -166,7 +175,7 @@ fn publish_paced(rate: u32, frames: u32, publish: impl Fn(gst::Buffer)) {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
-        publish(frame(nanos()));
+        publish(nanos());
     }
 }
 
@@ -186,8 +195,8 @@ fn receivers() {
     });
     let threads: Vec<_> = threads.collect();
     let sink = tee.static_pad("sink").unwrap();
-    publish_paced(RATE, FRAMES, |frame| {
-        sink.chain(frame).unwrap();
+    publish_paced(RATE, FRAMES, |stamp| {
+        sink.chain(frame(stamp)).unwrap();
     });
     assert!(sink.send_event(gst::event::Eos::new()));
     let mut histogram = setup::histogram();

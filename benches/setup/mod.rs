@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The contenders, with consumers that behave as told.
 
+mod wake;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstdronetee::{FramePublisher, FrameReceiver};
 use hdrhistogram::Histogram;
+pub(crate) use wake::WakeUps;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
