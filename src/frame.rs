@@ -44,7 +44,8 @@ impl AsRef<[u8]> for Pixels {
 struct Layout {
     offset: usize,
     size: usize,
-    rows: usize,
+    /// What there has to be of that: the last row may end with its pixels.
+    least: usize,
 }
 
 impl Frame {
@@ -105,7 +106,11 @@ impl Frame {
     /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Layout`], [`Error::Map`], or
     /// [`Error::SeveralMemories`] if the plane itself is in more than one.
     pub fn plane(&self, plane: usize) -> Result<Bytes, Error> {
-        let Layout { offset, size, rows } = self.layout(plane)?;
+        let Layout {
+            offset,
+            size,
+            least,
+        } = self.layout(plane)?;
         let (memories, skip) = self
             .buffer
             .find_memory(offset..offset + 1)
@@ -113,12 +118,11 @@ impl Frame {
         let memory = memories.start;
         let available = self.buffer.peek_memory(memory).size() - skip;
         if available < size {
-            let ends_early = available > size - size / rows;
             let last = memory + 1 == self.buffer.n_memory();
             if !last && !self.plane_begins(offset + available) {
                 return Err(Error::SeveralMemories);
             }
-            if !ends_early {
+            if available < least {
                 return Err(Error::Layout);
             }
         }
@@ -138,7 +142,12 @@ impl Frame {
         let size = stride.checked_mul(rows).filter(|size| *size > 0);
         let size = size.ok_or(Error::Layout)?;
         offset.checked_add(size).ok_or(Error::Layout)?;
-        Ok(Layout { offset, size, rows })
+        let row = row_bytes(info, plane).map_or(stride, |row| row.min(stride));
+        Ok(Layout {
+            offset,
+            size,
+            least: size - stride + row,
+        })
     }
 
     /// Offsets and strides of the planes.
@@ -168,6 +177,22 @@ impl Frame {
             _buffer: self.buffer.clone(),
         }))
     }
+}
+
+/// Bytes from the first pixel of a row to the end of its last, where pixels are whole bytes apart.
+fn row_bytes(info: &gst_video::VideoInfo, plane: usize) -> Option<usize> {
+    let format = info.format_info();
+    let components = 0..info.n_components() as usize;
+    let of_plane = components.filter(|c| format.plane()[*c] as usize == plane);
+    let ends = of_plane.map(|c| {
+        let pixels = format.scale_width(c as u8, info.width()) as usize;
+        let apart = usize::try_from(format.pixel_stride()[c]).ok()?;
+        let bits = format.depth()[c] + format.shift()[c];
+        let bytes = bits.div_ceil(8) as usize;
+        let apart = Some(apart).filter(|apart| *apart > 0)?;
+        Some(format.poffset()[c] as usize + pixels.checked_sub(1)? * apart + bytes)
+    });
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Rows of a plane, subsampling and fields taken into account.

@@ -95,16 +95,19 @@ impl FrameReceiver {
     /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] when
     /// [`recv`](Self::recv) would return `None`.
     pub fn try_recv(&mut self) -> Result<Frame, RecvError> {
-        match self.poll_frame(Waker::noop()) {
+        match self.poll_frame(&mut None) {
             Poll::Ready(frame) => frame.ok_or(RecvError::Closed),
             Poll::Pending => Err(RecvError::Empty),
         }
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Frame, RecvError> {
-        let waker = WAKER.with(Waker::clone);
+        // In a thread that comes to its end there are no thread locals.
+        let waker = WAKER
+            .try_with(Waker::clone)
+            .unwrap_or_else(|_| thread_waker());
         loop {
-            if let Poll::Ready(frame) = self.poll_frame(&waker) {
+            if let Poll::Ready(frame) = self.poll_frame(&mut Some(waker.clone())) {
                 return frame.ok_or(RecvError::Closed);
             }
             let Some(deadline) = deadline else {
@@ -119,7 +122,7 @@ impl FrameReceiver {
         }
     }
 
-    fn poll_frame(&mut self, waker: &Waker) -> Poll<Option<Frame>> {
+    fn poll_frame(&mut self, waker: &mut Option<Waker>) -> Poll<Option<Frame>> {
         let mut done = self.give_back();
         loop {
             match self.pad.take(done.take(), waker) {
@@ -140,6 +143,10 @@ impl FrameReceiver {
                 // Only branches are asked.
                 Taken::Event(Item::Query(_)) => {}
                 Taken::Evicted => self.ended = true,
+                Taken::Begun => {
+                    self.ended = false;
+                    self.format = None;
+                }
                 Taken::Wait if !self.ended => return Poll::Pending,
                 Taken::Wait | Taken::Closed => return Poll::Ready(None),
             }
@@ -156,10 +163,7 @@ impl FrameReceiver {
                     .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
                 self.format = Some(Arc::new(Format { caps, info }));
             }
-            gst::EventView::Eos(_) => {
-                self.ended = true;
-                self.pad.tell_before_end();
-            }
+            gst::EventView::Eos(_) => self.ended = true,
             gst::EventView::StreamStart(_)
             | gst::EventView::Segment(_)
             | gst::EventView::FlushStop(_) => self.ended = false,
@@ -171,7 +175,7 @@ impl FrameReceiver {
     fn give_back(&mut self) -> Option<Ticket> {
         let frame = self.in_flight.take()?;
         let service = now().saturating_sub(frame.since);
-        self.pad.record(frame.waited, service);
+        self.pad.record(frame.ticket, frame.waited, service);
         Some(frame.ticket)
     }
 }
@@ -180,7 +184,7 @@ impl futures_core::Stream for FrameReceiver {
     type Item = Frame;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.get_mut().poll_frame(cx.waker())
+        self.get_mut().poll_frame(&mut Some(cx.waker().clone()))
     }
 }
 

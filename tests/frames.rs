@@ -169,6 +169,12 @@ fn a_plane_in_pieces_or_out_of_bounds_is_an_error() {
     assert_eq!(plane(short.clone(), 1), Err(Error::Layout));
     assert_eq!(plane(short, 2), Err(Error::Layout));
     assert_eq!(plane(gst::Buffer::new(), 0), Err(Error::Layout));
+    // The last row may lack what is behind its pixels, and no pixel.
+    for (size, ends) in [(64 * 47 + 33, true), (64 * 47 + 32, false)] {
+        let padded = with_layout(in_memories(&[size]), &[0], &[64]);
+        let plane = through(&info(gst_video::VideoFormat::Gray8, 33, 48), padded).plane(0);
+        assert_eq!(plane.is_ok(), ends, "{plane:?}");
+    }
     let impossible = [
         (usize::MAX, 64),
         (usize::MAX - 64 * 48, 64),

@@ -4,8 +4,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Consumer, Rig, assert_balanced, caps, wait_for};
@@ -292,4 +292,38 @@ fn a_consumer_outside_the_bin_is_served_from_its_link_on() {
     assert!(offsets == [2, 3] || offsets == [3], "{offsets:?}");
     let story = consumer.story();
     assert_eq!(story[..3], ["stream-start", "caps", "segment"], "{story:?}");
+}
+
+/// Whoever reads finds the accounts in the stream or with the pad.
+#[test]
+fn the_accounts_of_a_pad_can_be_read_while_it_is_released() {
+    let rig = Rig::started();
+    let current = Mutex::new(rig.tee.request_pad_simple("src_x"));
+    let read = || {
+        let mut last = None;
+        loop {
+            let Some(pad) = current.lock().unwrap().clone() else {
+                return;
+            };
+            let stats: Option<gst::Structure> = pad.property("stats");
+            assert_balanced(&stats.expect("accounts"));
+            let frames: u64 = pad.property("in");
+            if let Some((same, before)) = last.replace((pad.clone(), frames)) {
+                assert!(same != pad || before <= frames, "{frames} after {before}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(read);
+        for n in 0..4000 {
+            if reader.is_finished() {
+                break;
+            }
+            let pad = current.lock().unwrap().clone().unwrap();
+            rig.push(n).unwrap();
+            rig.tee.release_request_pad(&pad);
+            *current.lock().unwrap() = rig.tee.request_pad_simple("src_x");
+        }
+        *current.lock().unwrap() = None;
+    });
 }

@@ -323,3 +323,48 @@ fn a_depth_too_short_for_the_latency_is_warned_of_once() {
     assert!(again.is_none(), "{again:?}");
     pipeline.set_state(gst::State::Null).unwrap();
 }
+
+#[test]
+fn latency_is_answered_whatever_the_frame_rate() {
+    let rig = Rig::new();
+    let consumer = rig.consumer("a");
+    let rates = [(0, 1), (1, 1), (i32::MAX, 1), (1, i32::MAX)];
+    for (n, (numer, denom)) in rates.into_iter().enumerate() {
+        let mut caps = caps(8);
+        let rate = gst::Fraction::new(numer, denom);
+        caps.make_mut().set("framerate", rate);
+        rig.begin(&caps);
+        // Upstream is a pad alone and knows none; the peer has no links inside either.
+        assert!(!consumer.sink.peer_query(&mut gst::query::Latency::new()));
+        let latency = gst::event::Latency::new(gst::ClockTime::SECOND);
+        consumer.sink.push_event(latency);
+        assert_eq!(rig.push(n as u64), Ok(gst::FlowSuccess::Ok));
+        consumer.wait_idle();
+    }
+    assert_eq!(consumer.count("out"), 4);
+}
+
+/// As a camera whose stream does not tell its rate.
+#[test]
+fn a_variable_frame_rate_is_no_trouble_for_syncing_sinks() {
+    common::init();
+    let line = "appsrc name=in format=time is-live=true \
+        caps=video/x-raw,format=GRAY8,width=8,height=2,framerate=0/1 \
+        ! dronetee name=t ! fakesink sync=true t. ! fakesink sync=true";
+    let pipeline = gst::parse::launch(line).unwrap();
+    let bin = pipeline.downcast_ref::<gst::Bin>().unwrap();
+    let input = bin.by_name("in").unwrap();
+    let input = input.downcast::<gst_app::AppSrc>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for n in 0..3 {
+        input.push_buffer(common::frame(n)).unwrap();
+    }
+    input.end_of_stream().unwrap();
+    let end = pipeline.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_seconds(30),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+    let end = end.unwrap();
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+}

@@ -262,3 +262,46 @@ fn who_polled_last_is_woken_and_nobody_else() {
     assert_eq!(counts(), [1, 3]);
     assert!(poll(&wakers[1]));
 }
+
+/// Its owner's code fails.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("as the test wants it");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_is_its_owners_trouble() {
+    let source = Source::new();
+    let (mut bad, mut good) = (source.subscribe("bad"), source.subscribe("good"));
+    let wakes = Arc::<Wakes>::default();
+    for (frames, waker) in [
+        (&mut bad, Waker::from(Arc::new(Panics))),
+        (&mut good, Waker::from(wakes.clone())),
+    ] {
+        let mut cx = Context::from_waker(&waker);
+        // The events that are there already come without a wait.
+        assert!(Pin::new(frames).poll_next(&mut cx).is_pending());
+    }
+    source.publish();
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+    source.publish();
+    for frames in [&mut bad, &mut good] {
+        assert_eq!(frames.try_recv().unwrap().seq(), 0);
+    }
+}
+
+#[test]
+fn a_look_in_between_does_not_take_the_place_of_who_waits() {
+    let source = Source::new();
+    let mut frames = source.subscribe("a");
+    let wakes = Arc::<Wakes>::default();
+    let waker = Waker::from(wakes.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut frames).poll_next(&mut cx).is_pending());
+    assert!(frames.try_recv().is_err());
+    source.publish();
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+}

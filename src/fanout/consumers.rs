@@ -67,11 +67,14 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         });
     }
 
-    /// The consumer leaves for good: its last drops and its summary are told.
-    pub(crate) fn leave(&self, id: TakerId, now: u64) -> Option<Snapshot> {
+    /// The consumer leaves for good: its last drops and its summary are told. `keep` gets its last
+    /// accounts, under the lock, so that whoever reads finds them in one place or the other.
+    pub(crate) fn leave(&self, id: TakerId, now: u64, keep: impl FnOnce(Snapshot)) {
         self.locked(|core, later| {
             core.with(id, now, later, Taker::deactivate);
-            let snapshot = core.summarize(id, now);
+            if let Some(snapshot) = core.summarize(id, now) {
+                keep(snapshot);
+            }
             if let Some(slot) = core.slots.get_mut(id.index)
                 && let Some(old) = slot.take_if(|slot| slot.serial == id.serial)
             {
@@ -84,17 +87,18 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             core.trim(later);
             core.settle();
             later.report = true;
-            snapshot
-        })
+        });
     }
 
-    /// The next thing for the consumer; a `run` serves that activation only. `waker` is woken when there is something after a `Wait`.
+    /// The next thing for the consumer; a `run` serves that activation only. After a `Wait`, the
+    /// waker, which is taken if it was not known, is woken when there is something; without one,
+    /// whoever waits goes on waiting.
     pub(crate) fn take(
         &self,
         id: TakerId,
         run: Option<u32>,
         now: u64,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
     ) -> Taken<F, E> {
         self.locked(|core, later| core.take(id, run, now, waker, later))
     }
@@ -111,11 +115,24 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         done: Done,
         run: Option<u32>,
         now: u64,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
     ) -> Taken<F, E> {
         self.locked(|core, later| {
             core.finish(id, done, now, later);
             core.take(id, run, now, waker, later)
+        })
+    }
+
+    /// The stream will not start: whoever waits for that is told once that it is closed.
+    pub(crate) fn dismiss(&self) {
+        self.locked(|core, later| core.each(0, later, Taker::dismiss));
+    }
+
+    /// The consumer has not been active since the last [`reset`](Self::reset).
+    pub(crate) fn is_idle(&self, id: TakerId) -> bool {
+        self.locked(|core, later| {
+            let mode = core.with(id, 0, later, |taker, _| taker.mode);
+            mode == Some(Mode::Idle)
         })
     }
 
@@ -224,7 +241,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         id: TakerId,
         run: Option<u32>,
         now: u64,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
         later: &mut Later<F, E>,
     ) -> Taken<F, E> {
         let base = self.log.base();
@@ -237,6 +254,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let taken = match next {
             Next::Closed => return Taken::Closed,
             Next::Evicted => Taken::Evicted,
+            Next::Begun => Taken::Begun,
             Next::Event(event) => {
                 self.trim_events(later);
                 Taken::Event(event)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What must not happen under the lock: waking, and freeing frames and events.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use smallvec::SmallVec;
@@ -44,7 +45,8 @@ impl<F, E> Later<F, E> {
     pub(super) fn run(self) {
         // The consumers first: freeing can give a buffer back to a pool, which takes its time.
         for waker in self.wake {
-            waker.wake();
+            // One that panics is its owner's trouble, not upstream's nor the next one's.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Next<E> {
     Frame(u64),
     /// The consumer was evicted and has to be told.
     Evicted,
+    /// What comes next is of a new life of the stream.
+    Begun,
     Nothing,
     /// It was stopped, or somebody else serves it now.
     Closed,
@@ -89,6 +91,10 @@ pub(super) struct Taker<E> {
     leading_until: Option<u64>,
     discont: bool,
     evicted_untold: bool,
+    /// Served anew, which whoever takes in the application itself is told.
+    begun_untold: bool,
+    /// Nobody waits for a start any more.
+    dismissed: bool,
     /// An end of the stream is on its way that was not there before: its accounts are to be told.
     owes_summary: bool,
     limits: Limits,
@@ -133,6 +139,8 @@ impl<E: Event> Taker<E> {
             leading_until: None,
             discont: false,
             evicted_untold: false,
+            begun_untold: false,
+            dismissed: false,
             owes_summary: false,
             limits,
             joined: end,

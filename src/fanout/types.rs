@@ -71,6 +71,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// The activation in which the frame was taken.
+    pub(crate) fn run(self) -> u32 {
+        self.run
+    }
+
     pub(super) fn next_run(self) -> Self {
         Self {
             run: self.run.wrapping_add(1),
@@ -86,6 +91,8 @@ pub(crate) enum Taken<F, E> {
     Frame(TakenFrame<F>),
     /// Evicted: tell it that the stream is over for it.
     Evicted,
+    /// What comes next is of a new life of the stream; only without a run to serve.
+    Begun,
     /// Nothing now; the waker will be woken.
     Wait,
     /// Stopped or released.

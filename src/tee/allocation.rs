@@ -13,6 +13,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::flush::PATIENCE;
+use super::inquiry::take_over;
 use super::item::Item;
 use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::State;
@@ -198,6 +199,30 @@ impl imp::DroneTee {
         deepest.unwrap_or(0) + cached + in_flight + 1
     }
 
+    /// True when upstream was answered before, but not for a branch that is here now, or for fewer
+    /// frames than can be out now.
+    pub(super) fn needs_allocation(&self) -> bool {
+        let asked_for = self.asked_for();
+        if asked_for == 0 {
+            return false;
+        }
+        let offer = |pad: &DroneTeePad| pad.imp().last_offer();
+        let pads = self.obj().consumers();
+        let mins = pads
+            .iter()
+            .map(|pad| offer(pad).map_or(1, |offer| offer.min_buffers));
+        self.frames_out_at_once(&mins.collect::<Vec<_>>()) > asked_for
+            || self.branches().iter().any(|pad| offer(pad).is_none())
+    }
+
+    /// Has upstream ask again if its pool may be too small now.
+    pub(super) fn renew_allocation(&self) {
+        if self.needs_allocation() {
+            gst::debug!(CAT, imp = self, "Upstream has to ask for ALLOCATION again");
+            self.sinkpad.push_event(gst::event::Reconfigure::new());
+        }
+    }
+
     /// True when the branch is served, or would be.
     fn takes_part(&self, pad: &DroneTeePad) -> bool {
         let state = pad.imp().state();
@@ -234,16 +259,12 @@ impl imp::DroneTee {
         let pads = self.branches();
         let ask = Ask::put(self, Some(query.copy()), &pads);
         let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(answer) = answers.iter().find(|answer| answer.answered) else {
-            return false;
-        };
-        if let Some(fields) = answer.query.as_ref().and_then(|query| query.structure()) {
-            let own = query.structure_mut();
-            for (name, value) in fields.iter() {
-                own.set_value(name, value.clone());
-            }
-        }
-        true
+        let mut answered = answers.iter().filter(|answer| answer.answered);
+        let answer = answered.find_map(|answer| answer.query.as_ref());
+        answer.is_some_and(|answer| {
+            take_over(query, answer);
+            true
+        })
     }
 }
 

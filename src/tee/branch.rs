@@ -12,7 +12,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::item::Item;
-use super::{CAT, DroneTee, DroneTeePad, imp, now};
+use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::{Done, Outcome, Taken, TakenFrame};
 use crate::reason::DropReason;
 
@@ -119,14 +119,16 @@ fn post_status(pad: &glib::WeakRef<DroneTeePad>, task: &gst::Task, type_: gst::S
 fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
     let Some(id) = pad.imp().id() else { return };
     let waker = thread_waker();
+    let mut spare = None;
     let mut peer_was_inactive = false;
     let mut done = None;
     loop {
+        spare.get_or_insert_with(|| waker.clone());
         let taken = match done.take() {
             Some(done) => tee
                 .stream
-                .finish_and_take(id, done, Some(run), now(), &waker),
-            None => tee.stream.take(id, Some(run), now(), &waker),
+                .finish_and_take(id, done, Some(run), now(), &mut spare),
+            None => tee.stream.take(id, Some(run), now(), &mut spare),
         };
         match taken {
             Taken::Wait => std::thread::park(),
@@ -140,6 +142,8 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
                 gst::warning!(CAT, obj = pad, "Evicted, ending the branch");
                 pad.push_event(gst::event::Eos::new());
             }
+            // Told to who takes without a run.
+            Taken::Begun => {}
             Taken::Frame(frame) => {
                 if std::mem::take(&mut peer_was_inactive) {
                     send_sticky_again(pad);
@@ -186,7 +190,8 @@ fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> Done {
     gst::trace!(CAT, obj = pad, "Pushing {buffer:?}");
     let begin = now();
     let flow = pad.push(buffer);
-    pad.imp().record(taken.waited, now() - begin);
+    pad.imp()
+        .record(taken.ticket.run(), taken.waited, now() - begin);
     let outcome = outcome(flow);
     if let Outcome::Ended(reason) = outcome {
         gst::info!(
@@ -241,13 +246,3 @@ pub(super) fn flagged(mut buffer: gst::Buffer, discont: bool) -> gst::Buffer {
 
 /// How long a stop waits for pushes to return.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(1);
-
-impl DroneTee {
-    /// The src pads.
-    pub(crate) fn consumers(&self) -> Vec<DroneTeePad> {
-        self.src_pads()
-            .into_iter()
-            .filter_map(|pad| pad.downcast().ok())
-            .collect()
-    }
-}

@@ -69,21 +69,31 @@ struct Wish {
 
 impl imp::DroneTee {
     fn wishes(&self, filter: Option<&gst::Caps>) -> Vec<Wish> {
-        let pads = self.obj().consumers();
-        let linked = pads.into_iter().filter(|pad| pad.is_linked());
-        let mut wishes: Vec<_> = linked
-            .map(|pad| {
-                let (running, failed) = pad.imp().standing();
-                Wish {
-                    caps: pad.peer_query_caps(filter),
-                    pad,
-                    running,
-                    failed,
-                }
-            })
-            .collect();
-        // Who came first decides, and who failed comes last.
-        wishes.sort_by_key(|wish| (wish.failed, !wish.running));
+        let pads = self.linked();
+        let answers = self.inquire(&pads, || gst::query::Caps::new(filter).into());
+        let wish = |(pad, answer): (DroneTeePad, Option<gst::Query>)| {
+            let (running, failed) = pad.imp().standing();
+            let caps = match answer.as_ref().map(|answer| answer.view()) {
+                Some(gst::QueryView::Caps(caps)) => caps.result_owned(),
+                _ => None,
+            };
+            Wish {
+                pad,
+                // Who does not say takes any.
+                caps: caps.unwrap_or_else(gst::Caps::new_any),
+                running,
+                failed,
+            }
+        };
+        let mut wishes: Vec<_> = pads.into_iter().zip(answers).map(wish).collect();
+        // Who runs and can go on as it is decides, then who came first; who failed comes last.
+        let current = self.current_caps();
+        wishes.sort_by_key(|wish| {
+            let keeps = current
+                .as_ref()
+                .is_none_or(|current| wish.caps.can_intersect(current));
+            (wish.failed, !wish.running, !keeps)
+        });
         wishes
     }
 
@@ -121,14 +131,23 @@ impl imp::DroneTee {
         }
     }
 
-    /// Caps are accepted when at least one consumer takes them, or nobody is there.
+    /// Caps are accepted when at least one consumer takes them, or no branch is there. Consumers in
+    /// this process take any.
     pub(super) fn accepts_caps(&self, caps: &gst::Caps) -> bool {
         if !caps.is_subset(template()) {
             return false;
         }
-        let pads = self.obj().consumers();
-        let mut linked = pads.iter().filter(|pad| pad.is_linked()).peekable();
-        let accepted = linked.peek().is_none() || linked.any(|pad| accepts(pad, caps));
+        let linked = self.linked();
+        let mut pads = self.obj().consumers().into_iter();
+        let accepted = linked.is_empty()
+            || pads.any(|pad| pad.imp().is_receiver())
+            || self
+                .inquire(&linked, || gst::query::AcceptCaps::new(caps).into())
+                .iter()
+                .any(|answer| match answer.as_ref().map(|answer| answer.view()) {
+                    Some(gst::QueryView::AcceptCaps(answer)) => answer.result(),
+                    _ => true,
+                });
         if !accepted {
             gst::warning!(CAT, imp = self, "No consumer accepts {caps:?}");
         }
@@ -143,13 +162,14 @@ impl imp::DroneTee {
             return true;
         };
         if accepts(pad, &current) {
-            return self.allocation_grew();
+            return self.needs_allocation();
         }
         let others = self.obj().consumers();
         pad.imp().standing().0
-            || !others
-                .iter()
-                .any(|other| other != pad && other.is_linked() && other.imp().state() == State::Ok)
+            || !others.iter().any(|other| {
+                let takes = other.is_linked() || other.imp().is_receiver();
+                other != pad && takes && other.imp().state() == State::Ok
+            })
     }
 }
 

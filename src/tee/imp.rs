@@ -11,8 +11,9 @@ use gst::subclass::prelude::*;
 use once_cell::sync::Lazy;
 
 use super::branch::STOP_PATIENCE;
+use super::consumers::Names;
 use super::messages::Reporter;
-use super::props::{self, PadSettings, Settings};
+use super::props::{self, Settings};
 use super::sink::Incoming;
 use super::{CAT, DroneTeePad, Stream, caps, now};
 use crate::fanout::ReportConfig;
@@ -25,7 +26,7 @@ pub struct DroneTee {
     reporter: Mutex<Option<Reporter>>,
     /// Buffers that the last ALLOCATION answer asked for; 0 before the first.
     asked_for: AtomicU32,
-    next_index: AtomicU32,
+    pub(super) names: Names,
     /// Pads whose summary is still to be told.
     leaving: Mutex<Vec<DroneTeePad>>,
 }
@@ -56,11 +57,13 @@ impl DroneTee {
         self.asked_for.store(min, Ordering::Relaxed);
     }
 
-    /// True when more frames can be out than upstream's pool was asked to have.
-    pub(super) fn allocation_grew(&self) -> bool {
-        let asked_for = self.asked_for.load(Ordering::Relaxed);
-        let mins = vec![1; self.obj().consumers().len()];
-        asked_for != 0 && self.frames_out_at_once(&mins) > asked_for
+    /// Buffers that the last ALLOCATION answer asked for.
+    pub(super) fn asked_for(&self) -> u32 {
+        self.asked_for.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_leaving(&self, pad: &DroneTeePad) {
+        lock(&self.leaving).push(pad.clone());
     }
 
     /// A pad that has left, for its last summary.
@@ -78,6 +81,7 @@ impl DroneTee {
             pad.imp().apply();
         }
         self.apply_report();
+        self.renew_allocation();
     }
 
     pub(super) fn apply_report(&self) {
@@ -93,91 +97,6 @@ impl DroneTee {
             interval: u64::from(settings.drop_messages_interval) * 1_000_000,
             stall_timeout: settings.stall_timeout,
         });
-    }
-
-    // ---- pads ------------------------------------------------------------------------------
-
-    fn free_name(&self) -> String {
-        loop {
-            let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-            let name = format!("src_{index}");
-            if self.obj().static_pad(&name).is_none() {
-                return name;
-            }
-        }
-    }
-
-    fn new_pad(&self, templ: &gst::PadTemplate, name: &str) -> DroneTeePad {
-        gst::PadBuilder::<DroneTeePad>::from_template(templ)
-            .name(name)
-            .flags(gst::PadFlags::PROXY_CAPS)
-            // Without a parent yet when the element is running.
-            .activatemode_function(|pad, _parent, _mode, active| pad.imp().activate(active))
-            .event_function(|pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_event(pad, event))
-            })
-            .query_function(|pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_query(pad, query))
-            })
-            .build()
-    }
-
-    /// A new src pad; with `receiver` settings one that no branch is behind.
-    pub(super) fn add_consumer(
-        &self,
-        templ: &gst::PadTemplate,
-        name: Option<&str>,
-        receiver: Option<PadSettings>,
-    ) -> Option<DroneTeePad> {
-        let name = name.map_or_else(|| self.free_name(), str::to_owned);
-        if !is_valid_name(&name) {
-            gst::error!(
-                CAT,
-                imp = self,
-                "'{name}' is no valid name for a consumer's pad"
-            );
-            return None;
-        }
-        if self.obj().static_pad(&name).is_some() {
-            gst::error!(CAT, imp = self, "There is a pad '{name}' already");
-            return None;
-        }
-        let pad = self.new_pad(templ, &name);
-        pad.imp().join(&self.obj(), receiver);
-        let running = self.obj().current_state() >= gst::State::Paused
-            || self.obj().pending_state() >= gst::State::Paused;
-        let added = if running {
-            pad.set_active(true)
-        } else {
-            Ok(())
-        };
-        if let Err(error) = added.and_then(|()| self.obj().add_pad(&pad)) {
-            gst::error!(CAT, imp = self, "No pad '{name}': {error}");
-            // Closing a pad that nobody has seen can not fail in a way that matters.
-            let _ = pad.set_active(false);
-            pad.imp().leave();
-            return None;
-        }
-        self.obj().child_added(&pad, &name);
-        self.obj().notify("num-src-pads");
-        Some(pad)
-    }
-
-    pub(super) fn remove_consumer(&self, pad: &DroneTeePad) {
-        // The application and a receiver that is dropped may both release it.
-        if !pad.imp().begin_release() {
-            return;
-        }
-        lock(&self.leaving).push(pad.clone());
-        // A pad that does not let itself be stopped is removed all the same.
-        let _ = pad.set_active(false);
-        pad.imp().leave();
-        if let Err(error) = self.obj().remove_pad(pad) {
-            gst::warning!(CAT, obj = pad, "Not removed: {error}");
-        }
-        self.obj().child_removed(pad, &pad.name());
-        self.obj().notify("num-src-pads");
-        self.tell();
     }
 
     // ---- states ----------------------------------------------------------------------------
@@ -225,16 +144,6 @@ impl DroneTee {
     }
 }
 
-/// `src_` and letters, digits, `_` and `-`.
-pub(super) fn is_valid_name(name: &str) -> bool {
-    name.strip_prefix("src_").is_some_and(|rest| {
-        !rest.is_empty()
-            && rest
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-    })
-}
-
 #[glib::object_subclass]
 impl ObjectSubclass for DroneTee {
     const NAME: &'static str = "GstDroneTee";
@@ -272,7 +181,7 @@ impl ObjectSubclass for DroneTee {
             incoming: Mutex::default(),
             reporter: Mutex::default(),
             asked_for: AtomicU32::new(0),
-            next_index: AtomicU32::new(0),
+            names: Names::default(),
             leaving: Mutex::default(),
         }
     }
@@ -398,6 +307,7 @@ impl ElementImpl for DroneTee {
         match transition {
             gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
+            gst::StateChange::ReadyToNull | gst::StateChange::NullToNull => self.stream.dismiss(),
             _ => {}
         }
         result

@@ -31,7 +31,8 @@ impl imp::DroneTee {
             u64::try_from(rate.numer()).ok()?,
             u64::try_from(rate.denom()).ok()?,
         );
-        gst::ClockTime::SECOND.mul_div_floor(denom, numer)
+        // 0/1 is a variable rate.
+        (numer != 0).then(|| gst::ClockTime::SECOND.mul_div_floor(denom, numer))?
     }
 
     /// The pipeline's latency was set: warns once if the branch syncs and its queue is too short.
@@ -77,11 +78,12 @@ fn synced_latency(sinkpad: &gst::Pad, hops: u32) -> Option<gst::ClockTime> {
     if hops > 64 {
         return None;
     }
-    let links: Vec<_> = sinkpad
-        .iterate_internal_links()
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut links = Vec::new();
+    // Not by the iterator: a pad need not have one, which the bindings do not expect.
+    sinkpad.forward(|link| {
+        links.push(link.clone());
+        false
+    });
     if links.is_empty() {
         let sink = sinkpad
             .parent_element()?

@@ -4,8 +4,10 @@
 mod allocation;
 mod branch;
 mod caps;
+mod consumers;
 mod flush;
 mod imp;
+mod inquiry;
 mod item;
 mod latency;
 mod messages;

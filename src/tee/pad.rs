@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The src pad: one consumer's settings and what can be read of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use once_cell::sync::{Lazy, OnceCell};
 use super::allocation::Offer;
 use super::branch::Branch;
 use super::flush::{Flush, OutOfBand};
+use super::inquiry::Overdue;
 use super::messages::flow_from;
 use super::props::{self, PadSettings, dropped_name};
 use super::stats::{Qos, Timings, saturated};
@@ -31,13 +32,15 @@ pub struct DroneTeePad {
     released: AtomicBool,
     /// Taken by the application itself, not by a branch.
     receiver: AtomicBool,
-    run: Mutex<Option<u32>>,
     branch: Mutex<Option<Branch>>,
     pub(super) flush: Flush,
     pub(super) out_of_band: OutOfBand,
+    pub(super) overdue: Overdue,
     timings: Mutex<Timings>,
     qos: Mutex<Qos>,
     offer: Mutex<Option<Offer>>,
+    /// Frames that went out before its peer was linked.
+    before_link: AtomicU64,
     warned_of_latency: AtomicBool,
     /// The last accounts of a pad that was released.
     last: Mutex<Option<Snapshot>>,
@@ -112,7 +115,7 @@ impl DroneTeePad {
             // It was linked just now, and what upstream was told of that came too early.
             tee.imp().stream.readmit(id, now());
         }
-        *lock(&self.run) = run;
+        lock(&self.timings).run = run;
         if let Some(run) = run
             && !self.is_receiver()
         {
@@ -137,7 +140,8 @@ impl DroneTeePad {
     /// Leaves the stream for good.
     pub(super) fn leave(&self) {
         if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
-            *lock(&self.last) = tee.imp().stream.leave(id, now());
+            let keep = |last| *lock(&self.last) = Some(last);
+            tee.imp().stream.leave(id, now(), keep);
         }
     }
 
@@ -146,13 +150,14 @@ impl DroneTeePad {
         *lock(&self.timings) = Timings::default();
         *lock(&self.qos) = Qos::default();
         *lock(&self.offer) = None;
+        self.before_link.store(0, Ordering::Relaxed);
         self.warned_of_latency.store(false, Ordering::Relaxed);
     }
 
     // ---- what was seen ---------------------------------------------------------------------
 
-    pub(super) fn record(&self, waited: u64, service: u64) {
-        lock(&self.timings).record(waited, service);
+    pub(super) fn record(&self, run: u32, waited: u64, service: u64) {
+        lock(&self.timings).record(run, waited, service);
     }
 
     pub(super) fn with_timings(&self, read: impl FnOnce(&Timings)) {
@@ -198,18 +203,23 @@ impl DroneTeePad {
 
     /// Whether frames have reached the branch and it lives, and whether it failed.
     pub(super) fn standing(&self) -> (bool, bool) {
-        self.snapshot().map_or((false, false), |snapshot| {
-            let failed = snapshot.state == State::Failed;
-            (
-                !failed && snapshot.ledger.frames_out + snapshot.ledger.in_flight > 0,
-                failed,
-            )
+        let failed = self.state() == State::Failed;
+        let reached = self.frames_begun() > self.before_link.load(Ordering::Relaxed);
+        (reached && !failed, failed)
+    }
+
+    fn frames_begun(&self) -> u64 {
+        self.snapshot().map_or(0, |snapshot| {
+            snapshot.ledger.frames_out + snapshot.ledger.in_flight
         })
     }
 
     fn set(&self, change: impl FnOnce(&mut PadSettings)) {
         change(&mut lock(&self.settings));
         self.apply();
+        if let Some(tee) = self.tee() {
+            tee.imp().renew_allocation();
+        }
     }
 
     /// Brings the settings to the core, where they take effect at once.
@@ -320,6 +330,10 @@ impl PadImpl for DroneTeePad {
     /// A link that was made with NO_RECONFIGURE is told by this alone.
     fn linked(&self, peer: &gst::Pad) {
         self.parent_linked(peer);
+        // What is known of the branch is of the one before.
+        *lock(&self.offer) = None;
+        self.before_link
+            .store(self.frames_begun(), Ordering::Relaxed);
         if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
             tee.imp().stream.readmit(id, now());
         }

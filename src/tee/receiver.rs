@@ -29,7 +29,11 @@ fn delivered(ticket: Ticket) -> Done {
 
 impl ReceiverPad {
     /// The next thing; the frame before, if `finished`, is done with.
-    pub(crate) fn take(&self, finished: Option<Ticket>, waker: &Waker) -> Taken<gst::Buffer, Item> {
+    pub(crate) fn take(
+        &self,
+        finished: Option<Ticket>,
+        waker: &mut Option<Waker>,
+    ) -> Taken<gst::Buffer, Item> {
         let Some(id) = self.pad.imp().id() else {
             return Taken::Closed;
         };
@@ -54,12 +58,8 @@ impl ReceiverPad {
         }
     }
 
-    pub(crate) fn record(&self, waited: u64, service: u64) {
-        self.pad.imp().record(waited, service);
-    }
-
-    pub(crate) fn tell_before_end(&self) {
-        self.tee.imp().tell_before_end();
+    pub(crate) fn record(&self, ticket: Ticket, waited: u64, service: u64) {
+        self.pad.imp().record(ticket.run(), waited, service);
     }
 
     pub(crate) fn consumer(&self) -> String {
@@ -83,7 +83,7 @@ impl DroneTee {
             return Err(Error::InvalidLimit("depth is beyond 4096"));
         }
         let pad_name = format!("src_{name}");
-        if !super::imp::is_valid_name(&pad_name) {
+        if !super::consumers::is_valid_name(&pad_name) {
             return Err(Error::InvalidName(name.to_owned()));
         }
         let taken = || Error::NameTaken(name.to_owned());
@@ -92,6 +92,8 @@ impl DroneTee {
         }
         let templ = self.pad_template("src_%s").ok_or(Error::Gone)?;
         let settings = super::props::PadSettings {
+            // Also where a pad's number would not be called so.
+            consumer: Some(name.to_owned()),
             depth,
             max_age,
             max_lag,

@@ -16,6 +16,8 @@ const LONGEST: u64 = 3_600_000_000_000;
 
 /// How long frames waited and how long the branch took, ns.
 pub(crate) struct Timings {
+    /// The activation that they are of.
+    pub(super) run: Option<u32>,
     wait: Option<Histogram<u32>>,
     service: Option<Histogram<u32>>,
 }
@@ -25,6 +27,7 @@ impl Default for Timings {
         // From a microsecond, within one per cent.
         let histogram = || Histogram::new_with_bounds(1_000, LONGEST, 2).ok();
         Self {
+            run: None,
             wait: histogram(),
             service: histogram(),
         }
@@ -32,8 +35,11 @@ impl Default for Timings {
 }
 
 impl Timings {
-    pub(crate) fn record(&mut self, wait: u64, service: u64) {
-        if let (Some(waits), Some(services)) = (&mut self.wait, &mut self.service) {
+    /// What comes too late, from an activation before, is not of this one.
+    pub(crate) fn record(&mut self, run: u32, wait: u64, service: u64) {
+        if self.run == Some(run)
+            && let (Some(waits), Some(services)) = (&mut self.wait, &mut self.service)
+        {
             waits.saturating_record(wait);
             services.saturating_record(service);
         }

@@ -163,7 +163,7 @@ impl Consumer {
     }
 
     pub(crate) fn answer(&self, flow: Option<gst::FlowError>) {
-        *self.record.flow.lock().unwrap() = flow;
+        self.record.answer(flow);
     }
 
     pub(crate) fn count(&self, name: &str) -> u64 {
@@ -200,6 +200,10 @@ impl Consumer {
 }
 
 impl Record {
+    pub(crate) fn answer(&self, flow: Option<gst::FlowError>) {
+        *self.flow.lock().unwrap() = flow;
+    }
+
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         if !self.forgetful.load(Ordering::Relaxed) {
             self.got.lock().unwrap().push(Got::Frame(buffer.clone()));

@@ -37,6 +37,7 @@ impl<E: Event> Taker<E> {
         self.mode = Mode::Serving;
         self.active = true;
         self.active_since = cx.now;
+        self.begun_untold = true;
         self.needs_key = self.cursor == cx.log.end();
         self.begin_with(start);
         self.owes_summary = self.end_waits(cx);
@@ -68,12 +69,23 @@ impl<E: Event> Taker<E> {
     pub(in crate::fanout) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         self.active = false;
         self.evicted_untold = false;
+        self.begun_untold = false;
         self.owes_summary = false;
         self.forget_events(cx);
         if self.mode == Mode::Serving {
             self.end(cx, DropReason::Flushing);
         }
         cx.later.wake.extend(self.waiting.take());
+    }
+
+    /// The stream will not start: whoever waits for that learns it.
+    pub(in crate::fanout) fn dismiss<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        if self.mode == Mode::Idle
+            && let Some(waker) = self.waiting.take()
+        {
+            self.dismissed = true;
+            cx.later.wake.push(waker);
+        }
     }
 
     /// Is served again after it had ended; `start` is where an evicted one begins.

@@ -21,7 +21,11 @@ impl<E: Event> Taker<E> {
         if !self.active {
             // Whoever came before the start may wait for it.
             let starts = self.mode == Mode::Idle && run.is_none();
-            return if starts { Next::Nothing } else { Next::Closed };
+            let waits = starts && !std::mem::take(&mut self.dismissed);
+            return if waits { Next::Nothing } else { Next::Closed };
+        }
+        if run.is_none() && std::mem::take(&mut self.begun_untold) {
+            return Next::Begun;
         }
         if self.limits.max_age != 0 {
             self.fit(cx);
@@ -126,10 +130,24 @@ impl<E: Event> Taker<E> {
             return;
         }
         if matches!(outcome, Outcome::Ended(_)) && ticket == self.ticket {
-            self.end(cx, reason);
+            match self.recovery(cx, reason) {
+                Some(at) => self.overtake(cx, at - self.cursor, reason),
+                None => self.end(cx, reason),
+            }
         } else {
             self.overtake(cx, 0, reason);
         }
+    }
+
+    /// Where the first event waits that would have it served again after it ended for `reason`: the
+    /// answer to a frame from before is not for what comes after.
+    fn recovery<F>(&self, cx: &Cx<'_, F, E>, reason: DropReason) -> Option<u64> {
+        let in_log = self.next_event..cx.log.event_end();
+        self.early
+            .iter()
+            .chain(in_log.filter_map(|sequence| cx.log.event(sequence)))
+            .find(|(_, event)| event.readmits(reason))
+            .map(|(at, _)| (*at).max(self.cursor))
     }
 
     /// Takes no more frames: those that wait and those that come are dropped for `reason`.
@@ -146,14 +164,14 @@ impl<E: Event> Taker<E> {
         self.requested_keyframes += u64::from(own || waits);
     }
 
-    /// Nothing is there: `waker` is woken when there is.
-    pub(in crate::fanout) fn wait<F>(&mut self, cx: &mut Cx<'_, F, E>, waker: &Waker) {
-        if self
-            .waiting
-            .as_ref()
-            .is_none_or(|waiting| !waiting.will_wake(waker))
+    /// Nothing is there: `waker` is woken when there is. It is taken, as a clone may be anybody's
+    /// code, which must not run under the lock.
+    pub(in crate::fanout) fn wait<F>(&mut self, cx: &mut Cx<'_, F, E>, waker: &mut Option<Waker>) {
+        let known = |waiting: &Waker| waker.as_ref().is_none_or(|waker| waiting.will_wake(waker));
+        if !self.waiting.as_ref().is_some_and(known)
+            && let Some(waker) = waker.take()
         {
-            let old = self.waiting.replace(waker.clone());
+            let old = self.waiting.replace(waker);
             cx.later.free_wakers.extend(old);
         }
     }

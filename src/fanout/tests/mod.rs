@@ -258,8 +258,9 @@ impl Rig {
     }
 
     pub(super) fn take(&self, reader: &Reader) -> Taken<Frame, Ev> {
-        let waker = bell(&reader.woken);
-        self.fan.take(reader.id, Some(reader.run), self.now, &waker)
+        let mut waker = Some(bell(&reader.woken));
+        self.fan
+            .take(reader.id, Some(reader.run), self.now, &mut waker)
     }
 
     pub(super) fn frame(&self, reader: &Reader) -> TakenFrame<Frame> {
@@ -289,6 +290,7 @@ impl Rig {
             all.push(match self.take(reader) {
                 Taken::Event(event) => initial(event.kind).to_string(),
                 Taken::Evicted => "evicted".to_string(),
+                Taken::Begun => "begun".to_string(),
                 Taken::Closed => "closed".to_string(),
                 Taken::Wait => return all.join(" "),
                 Taken::Frame(taken) => {
@@ -301,6 +303,14 @@ impl Rig {
                 return all.join(" ");
             }
         }
+    }
+
+    /// The consumer leaves; its last accounts.
+    pub(super) fn leave(&self, reader: &Reader) -> Snapshot {
+        let mut last = None;
+        self.fan
+            .leave(reader.id, self.now, |snapshot| last = Some(snapshot));
+        last.unwrap()
     }
 
     pub(super) fn ledger(&self, reader: &Reader) -> Ledger {

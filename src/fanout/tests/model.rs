@@ -325,10 +325,15 @@ impl Party {
         self.flow = flow;
         self.lose(1, reason);
         if self.mode == Mode::Serving {
-            if ends && current {
-                self.end(reason);
-            } else {
-                self.seek_key();
+            let recovers = |item: &Item| item.kind().is_some_and(|kind| kind.readmits(reason));
+            match self.queue.iter().position(recovers) {
+                None if ends && current => self.end(reason),
+                Some(at) if ends && current => {
+                    let before = self.queue.range(..at).filter_map(Item::frame).count();
+                    self.drop_oldest(before, reason);
+                    self.seek_key();
+                }
+                _ => drop(self.seek_key()),
             }
         }
     }

@@ -176,7 +176,7 @@ fn the_summary_of_a_consumer_that_leaves_comes_after_its_drops() {
     let mut rig = Rig::new();
     let one = rig.join(depth(4));
     rig.publish("kkkkkk");
-    let summary = rig.fan.leave(one.id, rig.now).unwrap();
+    let summary = rig.leave(&one);
     assert!(summary.ledger.balances());
     let notices = told(&rig);
     let counts = drops(&notices);

@@ -53,10 +53,12 @@ struct Seen {
 
 fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut spare = None;
     let mut seen = Seen::default();
     let mut last = None;
     loop {
-        match shared.fan.take(id, Some(run), shared.now(), &waker) {
+        spare.get_or_insert_with(|| waker.clone());
+        match shared.fan.take(id, Some(run), shared.now(), &mut spare) {
             Taken::Wait => {
                 if !shared.park() {
                     return seen;
@@ -68,7 +70,7 @@ fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
                 shared.publisher.unpark();
             }
             Taken::Event(_) => {}
-            Taken::Evicted => panic!("evicted"),
+            Taken::Evicted | Taken::Begun => panic!("evicted or begun"),
             Taken::Frame(taken) => {
                 let skipped = last.map_or(0, |last| taken.sequence - last - 1);
                 assert_eq!(taken.discont, taken.lost_before > 0);
@@ -104,7 +106,11 @@ fn start(shared: &Arc<Shared>) -> Consumer {
 fn stop(shared: &Shared, (id, thread): Consumer) -> Drops {
     shared.fan.deactivate(id, shared.now());
     let seen = thread.join().unwrap();
-    let ledger = shared.fan.leave(id, shared.now()).unwrap().ledger;
+    let mut last = None;
+    shared
+        .fan
+        .leave(id, shared.now(), |snapshot| last = Some(snapshot));
+    let ledger = last.unwrap().ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.waiting, ledger.in_flight), (0, 0));
     assert_eq!(ledger.frames_out, seen.frames);

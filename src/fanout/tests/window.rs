@@ -215,7 +215,7 @@ fn frames_live_as_long_as_somebody_needs_them() {
     drop(same);
     assert_eq!(rig.alive(), [2]);
     rig.fan.deactivate(one.id, rig.now);
-    rig.fan.leave(two.id, rig.now);
+    rig.leave(&two);
     assert!(rig.alive().is_empty());
     assert!(rig.lock_was_free());
 }
@@ -287,7 +287,7 @@ fn a_frame_that_never_came_back_is_lost_at_the_restart() {
     assert_eq!((taken.discont, taken.lost_before), (true, 1));
     rig.finish(&old, ticket, Outcome::Delivered);
     assert_eq!(rig.ledger(&one).in_flight, 1);
-    rig.fan.leave(one.id, rig.now);
+    rig.leave(&one);
     // Neither is counted twice, and the last one once.
     rig.finish(&old, ticket, Outcome::Lost(Flushing));
     assert_eq!(rig.fan.totals(rig.now).dropped, 1);
@@ -301,7 +301,7 @@ fn stops_resets_and_releases_wake_who_waits() {
     let ends: [fn(&Rig, &Reader); 4] = [
         |rig, one| rig.fan.deactivate(one.id, rig.now),
         |rig, _| rig.fan.reset(),
-        |rig, one| drop(rig.fan.leave(one.id, rig.now)),
+        |rig, one| drop(rig.leave(one)),
         |rig, one| assert!(rig.fan.activate(one.id, None, rig.now).is_some()),
     ];
     for end in ends {
@@ -332,9 +332,9 @@ fn upstream_hears_the_end_only_when_all_have_ended() {
     assert_eq!(rig.publish("k").answer, Answer::Ok);
     end(&mut rig, &two, Error);
     assert_eq!(rig.publish("k").answer, Answer::Failed(-7));
-    rig.fan.leave(two.id, rig.now);
+    rig.leave(&two);
     assert_eq!(rig.publish("k").answer, Answer::Eos);
-    rig.fan.leave(one.id, rig.now);
+    rig.leave(&one);
     assert_eq!(rig.publish("k").answer, Answer::NoConsumer);
 }
 
@@ -345,7 +345,7 @@ fn a_frame_that_a_consumer_took_along_is_not_drained() {
     rig.publish("k");
     let taken = rig.frame(&one);
     assert!(!rig.fan.is_drained());
-    rig.fan.leave(one.id, rig.now);
+    rig.leave(&one);
     assert!(!rig.fan.is_drained(), "its branch has not returned");
     rig.finish(&one, taken.ticket, Outcome::Delivered);
     assert!(rig.fan.is_drained());

@@ -137,7 +137,7 @@ impl World {
             }
             Op::Leave(_) => {
                 let server = self.servers.remove(index);
-                self.rig.fan.leave(id, now);
+                self.rig.fan.leave(id, now, drop);
                 self.model.leave(index);
                 self.stray(server, true);
             }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Queries around the frames: CAPS, ACCEPT_CAPS and all others that are not serialized.
+//!
+//! A branch may hang in its answer. So a helper thread of GStreamer's asks, and upstream waits only
+//! so long; for a branch that still hangs in an earlier question it does not wait at all.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::{CAT, DroneTeePad, imp};
+
+/// How long upstream waits for the branches. Not as short as for ALLOCATION, since without an
+/// answer the stream may get a format that the branch can not take.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Questions that the branch was asked and is waited for no longer.
+#[derive(Debug, Default)]
+pub(super) struct Overdue(AtomicU32);
+
+#[derive(Default)]
+struct Inquiry {
+    answers: Mutex<Answers>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct Answers {
+    /// By pad; nothing yet, or what the branch said, if it knew anything.
+    by_pad: Vec<Option<Option<gst::Query>>>,
+    closed: bool,
+}
+
+impl Inquiry {
+    fn ask(&self, pad: &DroneTeePad, index: usize, mut query: gst::Query) {
+        let answered = query.get_mut().is_some_and(|query| pad.peer_query(query));
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.closed {
+            pad.imp().overdue.0.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            answers.by_pad[index] = Some(answered.then_some(query));
+            self.answered.notify_all();
+        }
+    }
+
+    /// Waits for the answers; who has not given one by then is overdue.
+    fn close(&self, pads: &[DroneTeePad]) -> Vec<Option<gst::Query>> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = |answers: &mut Answers| answers.by_pad.iter().any(Option::is_none);
+        let (mut answers, _) = self
+            .answered
+            .wait_timeout_while(answers, PATIENCE, missing)
+            .unwrap_or_else(PoisonError::into_inner);
+        answers.closed = true;
+        for (answer, pad) in answers.by_pad.iter().zip(pads) {
+            if answer.is_none() {
+                pad.imp().overdue.0.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        answers.by_pad.drain(..).map(Option::flatten).collect()
+    }
+}
+
+impl imp::DroneTee {
+    /// What the branches behind `pads` answer to `query`, as far as they do in time.
+    pub(super) fn inquire(
+        &self,
+        pads: &[DroneTeePad],
+        query: impl Fn() -> gst::Query,
+    ) -> Vec<Option<gst::Query>> {
+        let inquiry = Arc::new(Inquiry::default());
+        let overdue = |pad: &DroneTeePad| pad.imp().overdue.0.load(Ordering::Acquire) > 0;
+        // Known before the first is asked: what hangs has its place, and is not waited for.
+        let hanging: Vec<_> = pads.iter().map(overdue).collect();
+        inquiry
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_pad = hanging.iter().map(|hangs| hangs.then_some(None)).collect();
+        for (index, pad) in pads
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !hanging[*index])
+        {
+            let (inquiry, pad, query) = (inquiry.clone(), pad.clone(), query());
+            self.obj()
+                .call_async(move |_| inquiry.ask(&pad, index, query));
+        }
+        let answers = inquiry.close(pads);
+        for (pad, answer) in pads.iter().zip(&answers) {
+            gst::debug!(CAT, obj = pad, "Answered {answer:?}");
+        }
+        answers
+    }
+
+    /// The linked src pads.
+    pub(super) fn linked(&self) -> Vec<DroneTeePad> {
+        let mut pads = self.obj().consumers();
+        pads.retain(|pad| pad.is_linked());
+        pads
+    }
+
+    /// Any query that is not serialized: the first branch that can answer does.
+    pub(super) fn answer_any(&self, query: &mut gst::QueryRef) -> bool {
+        let answers = self.inquire(&self.linked(), || query.copy());
+        let answer = answers.into_iter().flatten().next();
+        answer.is_some_and(|answer| {
+            take_over(query, &answer);
+            true
+        })
+    }
+}
+
+/// Puts what `answer` says into `query`, of which it is a copy.
+pub(super) fn take_over(query: &mut gst::QueryRef, answer: &gst::QueryRef) {
+    let own = query.structure_mut();
+    for (name, value) in answer
+        .structure()
+        .into_iter()
+        .flat_map(|fields| fields.iter())
+    {
+        own.set_value(name, value.clone());
+    }
+}

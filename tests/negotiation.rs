@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What upstream is told to send, and when it is told to ask again.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Answer, Consumer, Rig, caps};
+use gst::prelude::*;
+use gstdronetee::FramePublisher;
+
+/// Takes frames of one width only, which may change.
+fn picky(width: &Arc<AtomicI32>) -> Answer {
+    let width = width.clone();
+    Box::new(move |query| {
+        let taken = caps(width.load(Ordering::SeqCst));
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(query) => {
+                let filter = query.filter_owned();
+                query.set_result(&filter.map_or(taken.clone(), |filter| filter.intersect(&taken)));
+                Some(true)
+            }
+            gst::QueryViewMut::AcceptCaps(query) => {
+                query.set_result(query.caps().is_subset(&taken));
+                Some(true)
+            }
+            _ => None,
+        }
+    })
+}
+
+fn only(width: i32) -> Answer {
+    picky(&Arc::new(AtomicI32::new(width)))
+}
+
+fn reconfigures(rig: &Rig) -> usize {
+    let events = rig.upstream_events.lock().unwrap();
+    let all = events.iter().map(|event| event.type_());
+    all.filter(|type_| *type_ == gst::EventType::Reconfigure)
+        .count()
+}
+
+/// What an upstream that can do both widths would choose now.
+fn choice(rig: &Rig) -> gst::Caps {
+    let mut able = caps(8);
+    able.make_mut().append(caps(16));
+    let mut answer = rig.src.peer_query_caps(Some(&able));
+    answer.truncate();
+    answer
+}
+
+#[test]
+fn a_receiver_takes_what_the_branches_refuse() {
+    let rig = Rig::new();
+    let publisher = FramePublisher::new(&rig.tee).unwrap();
+    let mut receiver = publisher.subscribe("inside").unwrap();
+    let odd = rig.consumer_with("odd", Some(only(16)));
+    rig.begin(&caps(8));
+    assert_eq!(rig.push(0), Ok(gst::FlowSuccess::Ok));
+    assert!(receiver.recv_timeout(common::DEADLINE).is_ok());
+    odd.wait_idle();
+    assert_eq!(odd.state(), "failed");
+}
+
+#[test]
+fn a_branch_that_changes_its_mind_does_not_change_the_others_format() {
+    let rig = Rig::new();
+    let takes = Arc::new(AtomicI32::new(8));
+    let fickle = rig.consumer_with("fickle", Some(picky(&takes)));
+    let steady = rig.consumer_with("steady", Some(only(8)));
+    rig.begin(&caps(8));
+    rig.push(0).unwrap();
+    for consumer in [&fickle, &steady] {
+        consumer.wait_idle();
+    }
+    takes.store(16, Ordering::SeqCst);
+    fickle.sink.push_event(gst::event::Reconfigure::new());
+    assert_eq!(choice(&rig), caps(8));
+    // On its own it may.
+    rig.tee.release_request_pad(&steady.pad);
+    assert_eq!(choice(&rig), caps(16));
+}
+
+#[test]
+fn a_relinked_branch_joins_late() {
+    let rig = Rig::new();
+    let [one, other] = ["one", "other"].map(|name| rig.consumer(name));
+    rig.begin(&caps(8));
+    rig.push(0).unwrap();
+    for consumer in [&one, &other] {
+        consumer.wait_idle();
+    }
+    one.pad.unlink(&one.sink).unwrap();
+    let (sink, _record) = Consumer::sink(Some(only(16)));
+    let before = reconfigures(&rig);
+    one.pad
+        .link_full(&sink, gst::PadLinkCheck::empty())
+        .unwrap();
+    sink.push_event(gst::event::Reconfigure::new());
+    assert_eq!(reconfigures(&rig), before);
+    assert_eq!(choice(&rig), caps(8));
+}
+
+fn offering(min: u32, metas: bool) -> Answer {
+    Box::new(move |query| match query.view_mut() {
+        gst::QueryViewMut::Allocation(query) => {
+            if metas {
+                query.add_allocation_meta::<gst_video::VideoMeta>(None);
+            }
+            query.add_allocation_pool(None::<&gst::BufferPool>, 64, min, 0);
+            Some(true)
+        }
+        _ => None,
+    })
+}
+
+/// Buffers and kinds of metadata that upstream may use.
+fn allocation(rig: &Rig) -> (u32, usize) {
+    let mut query = gst::query::Allocation::new(Some(&caps(8)), true);
+    assert!(rig.src.peer_query(&mut query));
+    let (_, _, min, _) = query.allocation_pools().next().unwrap();
+    (min, query.allocation_metas().count())
+}
+
+#[test]
+fn upstream_asks_again_for_whoever_it_has_not_asked_for() {
+    let rig = Rig::started();
+    let first = rig.consumer_with("first", Some(offering(3, true)));
+    assert_eq!(allocation(&rig), (4 + 3 + 1, 1));
+    let publisher = FramePublisher::new(&rig.tee).unwrap();
+    let mut told = reconfigures(&rig);
+    let mut asks_again = |what: &str, expected: (u32, usize)| {
+        assert_eq!(reconfigures(&rig), told + 1, "{what}");
+        assert_eq!(allocation(&rig), expected, "{what}");
+        told += 1;
+    };
+    let late = rig.consumer_with("late", Some(offering(0, true)));
+    asks_again("a late branch", (4 + 3 + 1 + 1, 1));
+    late.pad.unlink(&late.sink).unwrap();
+    let (sink, _record) = Consumer::sink(Some(offering(0, false)));
+    late.pad.link(&sink).unwrap();
+    asks_again("another branch on its pad", (4 + 3 + 1 + 1, 0));
+    let _receiver = publisher.subscribe("inside").unwrap();
+    asks_again("a receiver", (4 + 3 + 1 + 1 + 1, 0));
+    late.pad.set_property("depth", 6u32);
+    asks_again("a deeper queue", (6 + 3 + 1 + 1 + 1, 0));
+    rig.tee.set_property("gop-cache", 2u32);
+    asks_again("frames kept for late joiners", (6 + 2 + 3 + 1 + 1 + 1, 0));
+    // Nothing is new.
+    first.sink.push_event(gst::event::Reconfigure::new());
+    late.pad.set_property("depth", 5u32);
+    assert_eq!(reconfigures(&rig), told);
+}
+
+/// Does not come back from queries of these kinds while it hangs.
+struct Hang(Arc<AtomicBool>);
+
+impl Hang {
+    fn answer(&self) -> Answer {
+        let hangs = self.0.clone();
+        Box::new(move |query| {
+            if !query.is_serialized() {
+                let begin = Instant::now();
+                while hangs.load(Ordering::SeqCst) && begin.elapsed() < common::DEADLINE {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+            }
+            None
+        })
+    }
+}
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_branch_that_hangs_in_a_query_is_not_waited_for() {
+    let rig = Rig::started();
+    let hang = Hang(Arc::default());
+    let hung = rig.consumer_with("hung", Some(hang.answer()));
+    let knowing: Answer = Box::new(|query| match query.view_mut() {
+        gst::QueryViewMut::Uri(uri) => {
+            uri.set_uri(Some("test:known"));
+            Some(true)
+        }
+        _ => None,
+    });
+    let good = rig.consumer_with("good", Some(knowing));
+    rig.push(0).unwrap();
+    for consumer in [&hung, &good] {
+        consumer.wait_idle();
+    }
+    hang.0.store(true, Ordering::SeqCst);
+    let begin = Instant::now();
+    for n in 1..50 {
+        assert!(rig.src.push_event(gst::event::Caps::new(&caps(8 * n))));
+        assert!(
+            rig.src
+                .peer_query_caps(None)
+                .is_subset(&rig.src.peer_query_caps(None))
+        );
+        let mut uri = gst::query::Uri::new();
+        assert!(rig.src.peer_query(&mut uri));
+        assert_eq!(uri.uri().unwrap(), "test:known");
+        rig.push(n as u64).unwrap();
+        good.wait_idle();
+    }
+    // Once, and not fifty times.
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(good.offsets(), (0..50).collect::<Vec<_>>());
+    drop(hang);
+    common::wait_for("it to be asked again", || {
+        let before = hung.record.queries.lock().unwrap().len();
+        rig.src.peer_query_caps(None);
+        hung.record.queries.lock().unwrap().len() > before
+    });
+}
