@@ -123,14 +123,15 @@ impl FrameReceiver {
     }
 
     fn poll_frame(&mut self, waker: &mut Option<Waker>) -> Poll<Option<Frame>> {
-        let mut done = self.give_back();
+        let mut at = now();
+        let mut done = self.give_back(at);
         loop {
-            match self.pad.take(done.take(), waker) {
+            match self.pad.take(done.take(), at, waker) {
                 Taken::Frame(taken) => {
                     self.in_flight = Some(InFlight {
                         ticket: taken.ticket,
                         waited: taken.waited,
-                        since: now(),
+                        since: taken.at,
                     });
                     return Poll::Ready(Some(Frame {
                         buffer: taken.frame,
@@ -139,9 +140,12 @@ impl FrameReceiver {
                         lost_before: taken.lost_before,
                     }));
                 }
-                Taken::Event(Item::Event(event)) => self.note(&event),
+                Taken::Event(Item::Event(event), _) => {
+                    self.note(&event);
+                    at = now();
+                }
                 // Only branches are asked.
-                Taken::Event(Item::Query(_)) => {}
+                Taken::Event(Item::Query(_), _) => {}
                 Taken::Evicted => self.ended = true,
                 Taken::Begun => {
                     self.ended = false;
@@ -172,9 +176,9 @@ impl FrameReceiver {
     }
 
     /// The frame that was handed out last is done with, which has to be told.
-    fn give_back(&mut self) -> Option<Ticket> {
+    fn give_back(&mut self, at: u64) -> Option<Ticket> {
         let frame = self.in_flight.take()?;
-        let service = now().saturating_sub(frame.since);
+        let service = at.saturating_sub(frame.since);
         self.pad.record(frame.ticket, frame.waited, service);
         Some(frame.ticket)
     }
@@ -190,7 +194,7 @@ impl futures_core::Stream for FrameReceiver {
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        if let Some(ticket) = self.give_back() {
+        if let Some(ticket) = self.give_back(now()) {
             self.pad.finish(ticket);
         }
         self.pad.release();

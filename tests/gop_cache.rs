@@ -231,3 +231,19 @@ fn a_group_of_pictures_that_is_too_long_is_not_begun() {
     stream.assert_decodable(&caps_of(&late), &frames);
     assert_eq!(stream.rig.messages("dronetee-gop-truncated").len(), 0);
 }
+
+/// The branch's thread has the end in its hands while the link is made.
+#[test]
+fn a_pad_linked_while_the_stream_ends_gets_what_is_kept_before_the_end() {
+    for round in 0..30 {
+        let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
+        rig.begin(&common::caps(8));
+        let pad = rig.tee.request_pad_simple("src_late").unwrap();
+        rig.push_all(0..3);
+        assert!(rig.src.push_event(gst::event::Eos::new()));
+        let late = rig.link(pad, None);
+        common::wait_for("the end", || late.story().contains(&"eos".into()));
+        let story = ["stream-start", "caps", "segment", "2", "eos"];
+        assert_eq!(late.story()[..5], story, "round {round}");
+    }
+}

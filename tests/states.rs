@@ -221,3 +221,30 @@ fn dropped_is_notified_if_asked_for_and_as_seldom_as_told() {
 }
 
 // ---- synchronous handlers --------------------------------------------------------------------
+
+/// While it is out, as at any other time, a flush begins and ends on its pad.
+#[test]
+fn a_flush_passes_an_evicted_consumer() {
+    let rig = Rig::started();
+    let fine = rig.consumer("fine");
+    let lags = rig.full_consumer("lags");
+    lags.pad.set_property("max-lag", 1u64);
+    rig.push_all(5..8);
+    assert_eq!(lags.state(), "evicted");
+    lags.unstick();
+    wait_for("its EOS", || !lags.events(gst::EventType::Eos).is_empty());
+    for event in [
+        gst::event::FlushStart::new(),
+        gst::event::FlushStop::new(true),
+    ] {
+        assert!(rig.src.push_event(event));
+    }
+    rig.segment();
+    lags.pad.unlink(&lags.sink).unwrap();
+    let again = rig.link(lags.pad.clone(), None);
+    rig.push_all(8..10);
+    for consumer in [&fine, &again] {
+        consumer.wait_idle();
+        assert!(consumer.offsets().ends_with(&[8, 9]));
+    }
+}

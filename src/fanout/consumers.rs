@@ -136,6 +136,14 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         })
     }
 
+    /// True if the consumer has not begun anew since it took an event with that number.
+    pub(crate) fn is_current(&self, id: TakerId, beginning: u32) -> bool {
+        self.locked(|core, later| {
+            let now = core.with(id, 0, later, |taker, _| taker.beginnings());
+            now == Some(beginning)
+        })
+    }
+
     /// The consumer may have recovered: it is served again, if it is active.
     pub(crate) fn readmit(&self, id: TakerId, now: u64) {
         self.locked(|core, later| {
@@ -204,6 +212,7 @@ impl<F: Clone, E: Event> Core<F, E> {
                 discont,
                 lost_before,
                 waited: now.saturating_sub(taker.since(arrived)),
+                at: now,
                 ticket: taker.ticket(),
             }
         });
@@ -257,7 +266,8 @@ impl<F: Clone, E: Event> Core<F, E> {
             Next::Begun => Taken::Begun,
             Next::Event(event) => {
                 self.trim_events(later);
-                Taken::Event(event)
+                let beginning = self.with(id, now, later, |taker, _| taker.beginnings());
+                Taken::Event(event, beginning.unwrap_or_default())
             }
             Next::Nothing => {
                 self.with(id, now, later, |taker, cx| taker.wait(cx, waker));

@@ -40,7 +40,7 @@ impl<E: Event> Backlog<E> {
         self.events.pop_front().map(|(_, event)| event)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(u64, E)> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &(u64, E)> {
         self.events.iter()
     }
 

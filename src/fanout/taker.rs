@@ -124,6 +124,8 @@ pub(super) struct Taker<E> {
     /// Events to deliver before those of the log, with the position of the frame they precede.
     early: Backlog<E>,
     ticket: Ticket,
+    /// How often it was given what is kept for late joiners after it had joined.
+    beginnings: u32,
     flow: i32,
     events_dropped: u64,
     requested_keyframes: u64,
@@ -160,6 +162,7 @@ impl<E: Event> Taker<E> {
             next_event: event_end,
             early: Backlog::new(),
             ticket: Ticket::default(),
+            beginnings: 0,
             flow: 0,
             events_dropped: 0,
             requested_keyframes: 0,
@@ -188,6 +191,10 @@ impl<E: Event> Taker<E> {
 
     pub(super) fn needs_events_from(&self) -> u64 {
         self.next_event
+    }
+
+    pub(super) fn beginnings(&self) -> u32 {
+        self.beginnings
     }
 
     pub(super) fn in_flight(&self) -> bool {

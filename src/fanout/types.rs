@@ -14,6 +14,8 @@ pub(crate) trait Event: Clone {
     /// One of the kinds that all later kinds (by `order`) have to follow.
     fn must_precede_later_kinds(&self) -> bool;
     fn ends_stream(&self) -> bool;
+    /// Without it nothing passes any more.
+    fn ends_flush(&self) -> bool;
     /// May go when too many events wait.
     fn is_expendable(&self) -> bool;
     fn survives_flush(&self) -> bool;
@@ -87,7 +89,8 @@ impl Ticket {
 /// What a consumer gets.
 #[derive(Debug)]
 pub(crate) enum Taken<F, E> {
-    Event(E),
+    /// With the number of times that the consumer began: an event from before is void.
+    Event(E, u32),
     Frame(TakenFrame<F>),
     /// Evicted: tell it that the stream is over for it.
     Evicted,
@@ -109,6 +112,8 @@ pub(crate) struct TakenFrame<F> {
     pub(crate) lost_before: u64,
     /// How long it waited, ns.
     pub(crate) waited: u64,
+    /// When it was taken, monotonic ns.
+    pub(crate) at: u64,
     pub(crate) ticket: Ticket,
 }
 

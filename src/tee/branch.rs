@@ -125,19 +125,20 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
     loop {
         spare.get_or_insert_with(|| waker.clone());
         let taken = match done.take() {
-            Some(done) => tee
+            Some((done, at)) => tee
                 .stream
-                .finish_and_take(id, done, Some(run), now(), &mut spare),
+                .finish_and_take(id, done, Some(run), at, &mut spare),
             None => tee.stream.take(id, Some(run), now(), &mut spare),
         };
         match taken {
             Taken::Wait => std::thread::park(),
             Taken::Closed => return,
-            Taken::Event(Item::Event(event)) => {
+            Taken::Event(Item::Event(event), beginning) => {
                 peer_was_inactive &= event.type_() != gst::EventType::FlushStop;
-                deliver_event(tee, pad, event);
+                let is_current = || tee.stream.is_current(id, beginning);
+                deliver_event(tee, pad, event, is_current);
             }
-            Taken::Event(Item::Query(ask)) => ask.put_to(pad),
+            Taken::Event(Item::Query(ask), _) => ask.put_to(pad),
             Taken::Evicted => {
                 gst::warning!(CAT, obj = pad, "Evicted, ending the branch");
                 pad.push_event(gst::event::Eos::new());
@@ -148,23 +149,37 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
                 if std::mem::take(&mut peer_was_inactive) {
                     send_sticky_again(pad);
                 }
-                let pushed = push(pad, frame);
+                let (pushed, at) = push(pad, frame);
                 peer_was_inactive = pushed.outcome == Outcome::Lost(DropReason::Flushing);
-                done = Some(pushed);
+                done = Some((pushed, at));
             }
         }
     }
 }
 
-fn deliver_event(tee: &imp::DroneTee, pad: &DroneTeePad, event: gst::Event) {
+fn deliver_event(
+    tee: &imp::DroneTee,
+    pad: &DroneTeePad,
+    event: gst::Event,
+    is_current: impl Fn() -> bool,
+) {
     gst::debug!(CAT, obj = pad, "Passing on {event:?}");
     match event.type_() {
         // Its start must have arrived before.
         gst::EventType::FlushStop => pad.imp().flush.wait_delivered(),
         gst::EventType::Eos => {
-            // A pad refuses a second EOS, also when it was not linked to anything at the first.
-            pad.unset_pad_flags(gst::PadFlags::EOS);
             tee.tell_before_end();
+            if !pad.is_linked() {
+                // Whoever is linked later is told then, after the frames that are kept for it.
+                return;
+            }
+            // The link may be a moment older than the word of it.
+            pad.imp().begin_linked();
+            if !is_current() {
+                return;
+            }
+            // A pad refuses a second EOS.
+            pad.unset_pad_flags(gst::PadFlags::EOS);
         }
         _ => {}
     }
@@ -185,13 +200,14 @@ fn send_sticky_again(pad: &DroneTeePad) {
     }
 }
 
-fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> Done {
+/// Pushes the frame; what came of it, and when.
+fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> (Done, u64) {
     let buffer = flagged(taken.frame, taken.discont);
     gst::trace!(CAT, obj = pad, "Pushing {buffer:?}");
-    let begin = now();
     let flow = pad.push(buffer);
-    pad.imp()
-        .record(taken.ticket.run(), taken.waited, now() - begin);
+    let at = now();
+    let service = at.saturating_sub(taken.at);
+    pad.imp().record(taken.ticket.run(), taken.waited, service);
     let outcome = outcome(flow);
     if let Outcome::Ended(reason) = outcome {
         gst::info!(
@@ -200,11 +216,12 @@ fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> Done {
             "The branch said {flow:?}: drops are {reason} from now on"
         );
     }
-    Done {
+    let done = Done {
         ticket: taken.ticket,
         outcome,
         flow: gst::FlowReturn::from(flow).into_glib(),
-    }
+    };
+    (done, at)
 }
 
 fn outcome(flow: Result<gst::FlowSuccess, gst::FlowError>) -> Outcome {

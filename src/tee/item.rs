@@ -61,6 +61,10 @@ impl fanout::Event for Item {
         matches!(self.event_type(), Some(StreamStart | Caps | Segment))
     }
 
+    fn ends_flush(&self) -> bool {
+        self.is(gst::EventType::FlushStop)
+    }
+
     fn ends_stream(&self) -> bool {
         self.is(gst::EventType::Eos)
     }

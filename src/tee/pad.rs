@@ -30,6 +30,8 @@ pub struct DroneTeePad {
     membership: OnceCell<(glib::WeakRef<DroneTee>, TakerId)>,
     /// Somebody is releasing it.
     released: AtomicBool,
+    /// The stream was told that there is no link yet.
+    unlinked: AtomicBool,
     /// Taken by the application itself, not by a branch.
     receiver: AtomicBool,
     branch: Mutex<Option<Branch>>,
@@ -111,10 +113,9 @@ impl DroneTeePad {
         let unlinked = !self.is_receiver() && !pad.is_linked();
         let flow = unlinked.then(|| gst::FlowReturn::NotLinked.into_glib());
         let run = tee.imp().stream.activate(id, flow, now());
-        if unlinked && pad.is_linked() {
-            // It was linked just now, and what upstream was told of that came too early.
-            tee.imp().stream.readmit(id, now());
-        }
+        self.unlinked.store(unlinked, Ordering::Release);
+        // It may have been linked just now, which was told too early.
+        self.begin_linked();
         lock(&self.timings).run = run;
         if let Some(run) = run
             && !self.is_receiver()
@@ -124,6 +125,23 @@ impl DroneTeePad {
             *lock(&self.branch) = Some(branch);
         }
         Ok(())
+    }
+
+    /// Has a pad that is linked by now served as one that joins, if the stream does not know of the
+    /// link.
+    pub(super) fn begin_linked(&self) {
+        let is_new = self.unlinked.load(Ordering::Acquire)
+            && self.obj().is_linked()
+            && self.unlinked.swap(false, Ordering::AcqRel);
+        if is_new {
+            self.readmit();
+        }
+    }
+
+    fn readmit(&self) {
+        if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
+            tee.imp().stream.readmit(id, now());
+        }
     }
 
     /// Waits for the thread of a pad that was stopped; false if it is stuck.
@@ -334,9 +352,8 @@ impl PadImpl for DroneTeePad {
         *lock(&self.offer) = None;
         self.before_link
             .store(self.frames_begun(), Ordering::Relaxed);
-        if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
-            tee.imp().stream.readmit(id, now());
-        }
+        self.readmit();
+        self.unlinked.store(false, Ordering::Release);
     }
 }
 

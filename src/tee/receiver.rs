@@ -32,6 +32,7 @@ impl ReceiverPad {
     pub(crate) fn take(
         &self,
         finished: Option<Ticket>,
+        at: u64,
         waker: &mut Option<Waker>,
     ) -> Taken<gst::Buffer, Item> {
         let Some(id) = self.pad.imp().id() else {
@@ -39,8 +40,8 @@ impl ReceiverPad {
         };
         let stream = &self.tee.imp().stream;
         let taken = match finished {
-            Some(ticket) => stream.finish_and_take(id, delivered(ticket), None, now(), waker),
-            None => stream.take(id, None, now(), waker),
+            Some(ticket) => stream.finish_and_take(id, delivered(ticket), None, at, waker),
+            None => stream.take(id, None, at, waker),
         };
         match taken {
             Taken::Frame(mut taken) => {

@@ -71,7 +71,8 @@ impl<E: Event> Taker<E> {
         self.evicted_untold = false;
         self.begun_untold = false;
         self.owes_summary = false;
-        self.forget_events(cx);
+        self.early.clear(&mut cx.later.free_events);
+        self.next_event = cx.log.event_end();
         if self.mode == Mode::Serving {
             self.end(cx, DropReason::Flushing);
         }
@@ -119,6 +120,7 @@ impl<E: Event> Taker<E> {
         if start.position == end {
             return self.repeat_last_event(cx, live);
         }
+        self.beginnings = self.beginnings.wrapping_add(1);
         self.forget_events(cx);
         self.cursor = start.position;
         self.burst = end - start.position;
@@ -152,11 +154,15 @@ impl<E: Event> Taker<E> {
     /// An event was appended; `start` is where a consumer would start that begins anew.
     pub(in crate::fanout) fn offer_event<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
         match self.mode {
-            _ if !self.active => return self.forget_events(cx),
+            _ if !self.active => {
+                self.next_event = cx.log.event_end();
+                return;
+            }
             Mode::Ended(DropReason::Evicted) => {
                 self.told.summary_due |= event.ends_stream();
                 cx.later.report |= event.ends_stream();
-                return self.forget_events(cx);
+                self.forget_events(cx);
+                return cx.later.wake.extend(self.waiting.take());
             }
             Mode::Ended(reason) if event.readmits(reason) => {
                 self.readmit(cx, cx.log.start_live());
@@ -190,9 +196,15 @@ impl<E: Event> Taker<E> {
             .any(|(_, event)| event.ends_stream())
     }
 
+    /// Forgets what waits, but for the end of a flush: the start of it has passed.
     pub(super) fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        self.collect_events(cx);
+        let flush = self.early.iter().rfind(|(_, event)| event.ends_flush());
+        let flush = flush.map(|(_, event)| event.clone());
         self.early.clear(&mut cx.later.free_events);
-        self.next_event = cx.log.event_end();
+        if let Some(event) = flush {
+            self.early.push(0, event);
+        }
     }
 
     /// Takes the events that wait in the log over into its own list.

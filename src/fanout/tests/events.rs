@@ -10,7 +10,7 @@ fn drain_ids(rig: &Rig, reader: &Reader) -> Vec<(Kind, u64)> {
     let mut all = Vec::new();
     loop {
         match rig.take(reader) {
-            Taken::Event(event) => all.push((event.kind, event.body.0)),
+            Taken::Event(event, _) => all.push((event.kind, event.body.0)),
             Taken::Frame(taken) => rig.finish(reader, taken.ticket, Outcome::Delivered),
             Taken::Wait => return all,
             other => panic!("{other:?}"),

@@ -117,6 +117,10 @@ impl Event for Ev {
         self.kind <= Kind::Segment
     }
 
+    fn ends_flush(&self) -> bool {
+        self.kind == Kind::FlushStop
+    }
+
     fn ends_stream(&self) -> bool {
         self.kind == Kind::Eos
     }
@@ -288,7 +292,7 @@ impl Rig {
         let mut all = Vec::new();
         loop {
             all.push(match self.take(reader) {
-                Taken::Event(event) => initial(event.kind).to_string(),
+                Taken::Event(event, _) => initial(event.kind).to_string(),
                 Taken::Evicted => "evicted".to_string(),
                 Taken::Begun => "begun".to_string(),
                 Taken::Closed => "closed".to_string(),

@@ -192,7 +192,7 @@ impl Party {
         let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
             self.end(DropReason::Evicted);
-            self.queue.clear();
+            self.forget_events();
             self.eviction_untold = true;
         }
         asks
@@ -226,8 +226,12 @@ impl Party {
     }
 
     pub(super) fn offer_event(&mut self, kind: Kind, id: u64) {
-        if !self.active || self.mode == Mode::Ended(DropReason::Evicted) {
+        if !self.active {
             return;
+        }
+        if self.mode == Mode::Ended(DropReason::Evicted) {
+            self.queue.push_back(Item::Event(kind, id));
+            return self.forget_events();
         }
         if let Mode::Ended(reason) = self.mode
             && kind.readmits(reason)
@@ -238,6 +242,18 @@ impl Party {
         self.events_dropped += shed(&mut self.queue);
     }
 
+    /// The end of a flush is not forgotten.
+    fn forget_events(&mut self) {
+        let flush = |item: &&Item| item.kind() == Some(Kind::FlushStop);
+        self.queue = self
+            .queue
+            .iter()
+            .rfind(flush)
+            .copied()
+            .into_iter()
+            .collect();
+    }
+
     fn serve_again(&mut self) {
         self.mode = Mode::Serving;
         self.needs_key = true;
@@ -246,7 +262,8 @@ impl Party {
 
     /// Starts with what is kept for it, or else with the events that it has to know.
     pub(super) fn begin(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
-        self.queue = cached.unwrap_or_else(|| events(sticky));
+        self.forget_events();
+        self.queue.extend(cached.unwrap_or_else(|| events(sticky)));
         self.burst = self.level() as u64;
         self.frames_in += self.burst;
         self.needs_key = self.level() == 0;
@@ -260,7 +277,7 @@ impl Party {
         if self.mode == Mode::Ended(DropReason::Evicted) {
             self.eviction_untold = false;
             self.forgiven = self.drops[DropReason::Slow.index()];
-            self.queue = events(sticky);
+            self.queue.extend(events(sticky));
         } else if self.mode == Mode::Ended(DropReason::NotLinked)
             && self.out == 0
             && cached.is_some()

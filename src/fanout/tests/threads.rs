@@ -65,11 +65,11 @@ fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
                 }
             }
             Taken::Closed => return seen,
-            Taken::Event(event) if event.kind == Kind::Eos => {
+            Taken::Event(event, _) if event.kind == Kind::Eos => {
                 shared.ended.fetch_add(1, Ordering::SeqCst);
                 shared.publisher.unpark();
             }
-            Taken::Event(_) => {}
+            Taken::Event(..) => {}
             Taken::Evicted | Taken::Begun => panic!("evicted or begun"),
             Taken::Frame(taken) => {
                 let skipped = last.map_or(0, |last| taken.sequence - last - 1);

@@ -255,7 +255,7 @@ impl World {
             }
             (Taken::Closed, Got::Closed) => return false,
             (Taken::Evicted, Got::Evicted) => {}
-            (Taken::Event(event), Got::Event(kind, id)) => {
+            (Taken::Event(event, _), Got::Event(kind, id)) => {
                 assert_eq!((event.kind, event.body.0), (kind, id));
             }
             (Taken::Frame(taken), Got::Frame(frame, discont, lost)) => {
