@@ -10,17 +10,13 @@ cargo bench --locked --bench fanout --no-run
 bench=$(cargo bench --locked --bench fanout --no-run --message-format=json 2>/dev/null |
   sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 
-# Instructions of one publish: twice the frames less once, so that all else falls out.
+# Instructions of one publish.
 instructions() {
-  local once twice
-  once=$(total "$1" "$2" 2000)
-  twice=$(total "$1" "$2" 4000)
-  echo $(((twice - once) / 2000))
-}
-
-total() {
-  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" "$3" 2>&1 |
-    sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+  local total
+  total=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+    --toggle-collect='fanout::publish_counted*' "$bench" count "$1" "$2" 2000 2>&1 |
+    sed -n 's/.*Collected : \([0-9]*\).*/\1/p')
+  echo $((total / 2000))
 }
 
 count() {
