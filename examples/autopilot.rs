@@ -64,12 +64,22 @@ impl Options {
                     options.url = Some(arg);
                 }
                 _ => {
-                    return Err(format!("'{arg}' is neither a URL (rtsp://…) nor an option").into());
+                    return Err(format!(
+                        "'{arg}' is neither a URL (rtsp://…) nor one of --seconds N, --slow-ms N, \
+                         --metrics [ADDR:PORT]"
+                    )
+                    .into());
                 }
             }
         }
         Ok(options)
     }
+}
+
+/// A closed pipe is no reason to stop.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn is_url(arg: &str) -> bool {
@@ -197,7 +207,7 @@ fn main_job() -> Result<()> {
         .as_deref()
         .or(own.as_ref().map(RtspServer::url))
         .unwrap_or_default();
-    println!("camera: {url}");
+    say(&format!("camera: {url}"));
 
     let (pipeline, publisher) = pipeline(url)?;
     let workers = subscribe(&publisher, options.slow)?;
@@ -205,7 +215,7 @@ fn main_job() -> Result<()> {
         .map(|listener| MetricsServer::start(listener, publisher.clone()))
         .transpose()?;
     if let Some(metrics) = &metrics {
-        println!("metrics: http://{}/metrics", metrics.address());
+        say(&format!("metrics: http://{}/metrics", metrics.address()));
     }
     let outcome = match pipeline.set_state(gst::State::Playing) {
         Ok(_) => run(&pipeline, &publisher, options.run_for),
@@ -217,7 +227,7 @@ fn main_job() -> Result<()> {
         worker.join().map_err(|_| "a consumer panicked")?;
     }
     if health.published > 0 {
-        println!("at the end:");
+        say("at the end:");
         Table::default().show(&health);
     }
     outcome.map_err(|error| format!("{url}: {error}"))?;

@@ -56,14 +56,16 @@ def on_message(_bus, message, loop):
 
 
 def main():
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    seconds = sys.argv[1] if len(sys.argv) > 1 else "10"
+    if not seconds.isdecimal():
+        sys.exit(__doc__)
     Gst.init(None)
     try:
         pipeline = Gst.parse_launch(" ".join(sys.argv[2:]) or LINE)
     except GLib.Error as error:
         sys.exit(error.message)
     tee = pipeline.get_by_name("t")
-    if tee is None:
+    if tee is None or tee.find_property("stats") is None:
         sys.exit("the line has no dronetee name=t")
     loop = GLib.MainLoop()
     loop.failed = False
@@ -71,12 +73,18 @@ def main():
     bus.add_signal_watch()
     bus.connect("message", on_message, loop)
     GLib.timeout_add_seconds(1, table, tee)
-    GLib.timeout_add_seconds(seconds, loop.quit)
+    GLib.timeout_add_seconds(int(seconds), loop.quit)
     pipeline.set_state(Gst.State.PLAYING)
     try:
         loop.run()
-        table(tee)
+    except KeyboardInterrupt:
+        pass
     finally:
+        table(tee)
+        # The stop has its messages too, which the bus forgets in NULL.
+        pipeline.set_state(Gst.State.READY)
+        while message := bus.pop():
+            on_message(bus, message, loop)
         pipeline.set_state(Gst.State.NULL)
     sys.exit(1 if loop.failed else 0)
 

@@ -5,5 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
+echo 'demo: building, which takes some minutes the first time' >&2
 cargo build --release --locked --quiet --example autopilot
 exec "${CARGO_TARGET_DIR:-target}/release/examples/autopilot" "$@"

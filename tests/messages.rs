@@ -261,3 +261,38 @@ fn qos_messages_name_the_pad_and_count_in_buffers() {
         assert_eq!((running_time, timestamp), (lost, lost));
     }
 }
+
+#[test]
+fn another_interval_takes_effect_at_once() {
+    let rig = Rig::started();
+    interval(&rig.tee, NEVER);
+    let said = Said::on(&rig.bus);
+    let _slow = rig.full_consumer("slow");
+    let told = |count| {
+        wait_for("the messages", || said.told("slow", "slow") == count);
+    };
+    rig.push_all(5..20);
+    wait_for("the first", || !said.drops("slow", "slow").is_empty());
+    interval(&rig.tee, 20);
+    told(15);
+    interval(&rig.tee, NEVER);
+    rig.push_all(20..30);
+    interval(&rig.tee, 0);
+    told(25);
+}
+
+#[test]
+fn drops_are_told_by_the_name_that_the_consumer_had_then() {
+    let rig = Rig::started();
+    interval(&rig.tee, NEVER);
+    let said = Said::on(&rig.bus);
+    let slow = rig.full_consumer("old");
+    rig.push_all(5..15);
+    slow.pad.set_property("consumer", "new");
+    rig.push_all(15..20);
+    slow.unstick();
+    slow.wait_idle();
+    rig.tee.set_state(gst::State::Ready).unwrap();
+    let told = ["old", "new"].map(|name| said.told(name, "slow"));
+    assert_eq!(told, [10, 5]);
+}

@@ -7,8 +7,8 @@ use std::task::Waker;
 use super::later::Later;
 use super::taker::{Mode, Next, Taker};
 use super::{
-    Core, Done, Event, Fanout, Label, Limits, Outcome, Slot, Snapshot, Taken, TakenFrame, TakerId,
-    Ticket,
+    Core, Done, Event, Fanout, Label, Limits, Notice, Outcome, Slot, Snapshot, Taken, TakenFrame,
+    TakerId, Ticket,
 };
 
 impl<F: Clone, E: Event> Fanout<F, E> {
@@ -73,6 +73,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.locked(|core, later| {
             core.with(id, now, later, Taker::deactivate);
             if let Some(snapshot) = core.summarize(id, now) {
+                if let Some(Notice::Summary(told)) = core.desk.outbox.back_mut() {
+                    told.last = true;
+                }
                 keep(snapshot);
             }
             if let Some(slot) = core.slots.get_mut(id.index)
@@ -167,7 +170,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     pub(crate) fn set_label(&self, id: TakerId, label: Label, now: u64) {
         self.locked(|core, later| {
-            core.with(id, now, later, |taker, _| taker.label = Arc::new(label));
+            core.with(id, now, later, |taker, cx| taker.rename(cx, label));
         });
     }
 

@@ -92,6 +92,13 @@ impl Told {
         total > self.totals[index] || config.messages && total > self.messaged[index]
     }
 
+    /// The time since the last notice counts for the new interval.
+    pub(super) fn change_interval(&mut self, old: u64, new: u64) {
+        for due in self.due.iter_mut().filter(|due| **due != 0) {
+            *due = due.saturating_sub(old).saturating_add(new);
+        }
+    }
+
     /// Notes a loss; true when whoever reports should look at once.
     #[inline]
     pub(super) fn note(&mut self, reason: DropReason, lost: Lost, now: u64) -> bool {
@@ -104,8 +111,8 @@ impl Told {
 pub(super) struct Desk {
     pub(super) config: ReportConfig,
     pub(super) outbox: VecDeque<Notice>,
-    /// Somebody empties the outbox: the order would be lost if two did.
-    pub(super) telling: bool,
+    /// Who empties the outbox: the order would be lost if two did.
+    pub(super) telling: Option<std::thread::ThreadId>,
     /// Whoever reports came while somebody else did.
     pub(super) kept_waiting: bool,
 }
@@ -120,7 +127,7 @@ impl Desk {
                 stall_timeout: 2_000_000_000,
             },
             outbox: VecDeque::new(),
-            telling: false,
+            telling: None,
             kept_waiting: false,
         }
     }

@@ -80,6 +80,8 @@ pub(crate) struct Snapshot {
     pub(crate) events_dropped: u64,
     /// Asked of upstream for this consumer.
     pub(crate) requested_keyframes: u64,
+    /// It has left since.
+    pub(crate) last: bool,
 }
 
 /// The whole stream at one moment.
@@ -277,7 +279,12 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     pub(crate) fn set_report(&self, config: ReportConfig) {
         self.locked(|core, later| {
-            core.desk.config = config;
+            let old = std::mem::replace(&mut core.desk.config, config);
+            if old.interval != config.interval {
+                core.each(0, later, |taker, _| {
+                    taker.told.change_interval(old.interval, config.interval);
+                });
+            }
             later.report = true;
         });
     }
@@ -297,9 +304,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice)) {
         let now = clock();
         let due = self.locked(|core, _| {
-            if std::mem::replace(&mut core.desk.telling, true) {
+            if core.desk.telling.is_some() {
                 return None;
             }
+            core.desk.telling = Some(std::thread::current().id());
             core.collect(now);
             Some(core.desk.outbox.len())
         });
@@ -318,7 +326,12 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     pub(crate) fn is_told(&self) -> bool {
         let core = self.lock();
         let due = core.takers().any(|taker| taker.told.summary_due);
-        core.desk.outbox.is_empty() && !core.desk.telling && !due
+        core.desk.outbox.is_empty() && core.desk.telling.is_none() && !due
+    }
+
+    /// True in a handler of what is being told: what else is due has to wait for its return.
+    pub(crate) fn tells_here(&self) -> bool {
+        self.lock().desk.telling == Some(std::thread::current().id())
     }
 
     /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
@@ -336,13 +349,13 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 impl<F: Clone, E: Event> Core<F, E> {
     /// Whoever tells is done; one who was kept from it meanwhile looks again.
     fn stop_telling(&mut self, later: &mut Later<F, E>) {
-        self.desk.telling = false;
+        self.desk.telling = None;
         later.report |= std::mem::take(&mut self.desk.kept_waiting);
         later.report |= !self.desk.outbox.is_empty();
     }
 
     fn next_report(&mut self, now: u64) -> Option<u64> {
-        if self.desk.telling {
+        if self.desk.telling.is_some() {
             // Whoever tells says when it is done.
             self.desk.kept_waiting = true;
             return None;

@@ -66,11 +66,14 @@ impl DroneTee {
         lock(&self.leaving).push(pad.clone());
     }
 
-    /// A pad that has left, for its last summary.
-    pub(super) fn take_leaving(&self, is_it: impl Fn(&DroneTeePad) -> bool) -> Option<DroneTeePad> {
-        let mut leaving = lock(&self.leaving);
-        let index = leaving.iter().position(is_it)?;
-        Some(leaving.swap_remove(index))
+    /// A pad that is leaving, until its last summary is told.
+    pub(super) fn leaving_pad(&self, is_it: impl Fn(&DroneTeePad) -> bool) -> Option<DroneTeePad> {
+        let leaving = lock(&self.leaving);
+        leaving.iter().find(|pad| is_it(pad)).cloned()
+    }
+
+    pub(super) fn note_left(&self, left: &DroneTeePad) {
+        lock(&self.leaving).retain(|pad| pad != left);
     }
 
     fn set(&self, change: impl FnOnce(&mut Settings)) {

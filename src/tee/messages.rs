@@ -31,11 +31,16 @@ impl Reporter {
             .name("dronetee:report".into())
             .spawn(move || {
                 let waker = thread_waker();
-                while !stopped.load(Ordering::Acquire) {
+                loop {
+                    // What a stop left because a handler held it up is told after that.
+                    let last = stopped.load(Ordering::Acquire);
                     let Some(element) = weak.upgrade() else {
                         return;
                     };
                     element.imp().tell();
+                    if last {
+                        return;
+                    }
                     let due = element.imp().stream.next_report(now(), &waker);
                     drop(element);
                     match due {
@@ -69,7 +74,7 @@ impl imp::DroneTee {
     pub(super) fn tell_until(&self, deadline: Instant) {
         loop {
             self.tell();
-            if self.stream.is_told() || Instant::now() >= deadline {
+            if self.stream.is_told() || self.stream.tells_here() || Instant::now() >= deadline {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(1));
@@ -81,8 +86,10 @@ impl imp::DroneTee {
         self.tell_until(Instant::now() + SUMMARY_PATIENCE);
     }
 
+    /// The pad that a notice is about: of two with one name, the one that leaves was told of first.
     fn pad_called(&self, name: &str) -> Option<DroneTeePad> {
-        self.obj().static_pad(name)?.downcast().ok()
+        let there = || self.obj().static_pad(name)?.downcast().ok();
+        self.leaving_pad(|pad| pad.name() == name).or_else(there)
     }
 
     fn post(&self, notice: Notice) {

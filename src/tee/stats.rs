@@ -145,11 +145,13 @@ impl imp::DroneTee {
     /// The `stats` of a pad that may have left by now.
     pub(super) fn summary_of(&self, snapshot: &Snapshot) -> gst::Structure {
         let own = |pad: &DroneTeePad| pad.imp().id() == Some(snapshot.id);
-        // One that is leaving may be there still, and has no other summary to wait for.
         let there = || self.obj().consumers().into_iter().find(own);
-        match self.take_leaving(own).or_else(there) {
-            Some(pad) => self.pad_stats(&pad, snapshot),
-            None => ledger_stats(snapshot),
+        let Some(pad) = self.leaving_pad(own).or_else(there) else {
+            return ledger_stats(snapshot);
+        };
+        if snapshot.last {
+            self.note_left(&pad);
         }
+        self.pad_stats(&pad, snapshot)
     }
 }

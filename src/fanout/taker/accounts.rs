@@ -75,6 +75,7 @@ impl<E: Event> Taker<E> {
             flow: self.flow,
             events_dropped: self.events_dropped,
             requested_keyframes: self.requested_keyframes,
+            last: false,
         }
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! How a consumer comes and goes, and the events that it gets.
 
+use std::sync::Arc;
+
 use super::{Cx, Mode, Taker};
-use crate::fanout::Event;
 use crate::fanout::log::Start;
+use crate::fanout::{Event, Label};
 use crate::reason::DropReason;
 
 impl<E: Event> Taker<E> {
@@ -63,6 +65,20 @@ impl<E: Event> Taker<E> {
     /// What was lost before an eviction was lifted is no reason for the next one.
     fn forgive(&mut self) {
         self.forgiven = self.dropped.get(DropReason::Slow);
+    }
+
+    /// What it lost before is told by its old name.
+    pub(in crate::fanout) fn rename<F>(&mut self, cx: &mut Cx<'_, F, E>, label: Label) {
+        if *self.label == label {
+            return;
+        }
+        let old = std::mem::replace(&mut self.label, Arc::new(label));
+        let ledger = self.ledger(cx.log.end());
+        for reason in DropReason::ALL {
+            cx.desk
+                .tell_drops(&old, &mut self.told, &ledger, reason, cx.now, true);
+        }
+        cx.later.report = true;
     }
 
     /// Stops: what waits is dropped, whoever waits learns it.
