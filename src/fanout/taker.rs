@@ -2,11 +2,14 @@
 //! One consumer: a window on the log, its limits and its accounts.
 
 mod accounts;
+mod burst;
 mod life;
 mod out;
 
 use std::sync::Arc;
 use std::task::Waker;
+
+use burst::Burst;
 
 use super::events::Backlog;
 use super::later::Later;
@@ -87,8 +90,12 @@ pub(super) struct Taker<E> {
     /// More than `depth` has to be looked at for each frame.
     more_limits: bool,
     needs_key: bool,
+    /// Nothing of the stream has come to it since it joined, or since a flush.
+    fresh: bool,
     /// Time of the keyframe it started at, ns, while frames may come that are shown before that.
     leading_until: Option<u64>,
+    /// So many in a row were lost as shown before that.
+    leading_lost: u64,
     discont: bool,
     evicted_untold: bool,
     /// Served anew, which whoever takes in the application itself is told.
@@ -105,9 +112,7 @@ pub(super) struct Taker<E> {
     active_since: u64,
     /// Position of the next frame: the queue is what lies between it and the log's end.
     cursor: u64,
-    /// So many may wait beyond the limits, as they came from the cache all at once; fewer with each
-    /// loss, and none any more when it has caught up.
-    burst: u64,
+    burst: Burst,
     out: u64,
     dropped: Drops,
     /// Of the frames dropped as slow, those before the last eviction was lifted.
@@ -138,7 +143,9 @@ impl<E: Event> Taker<E> {
             active: false,
             more_limits: false,
             needs_key: true,
+            fresh: true,
             leading_until: None,
+            leading_lost: 0,
             discont: false,
             evicted_untold: false,
             begun_untold: false,
@@ -149,7 +156,7 @@ impl<E: Event> Taker<E> {
             offered_again: 0,
             active_since: 0,
             cursor: end,
-            burst: 0,
+            burst: Burst::default(),
             out: 0,
             dropped: Drops::default(),
             forgiven: 0,
@@ -251,7 +258,7 @@ impl<E: Event> Taker<E> {
         let excess = self.excess(end);
         if self.more_limits || excess > 0 {
             match cx.plain_loss(self.cursor) {
-                Some(lost) if excess == 1 && !self.more_limits && self.burst == 0 => {
+                Some(lost) if excess == 1 && !self.more_limits && self.burst.frames == 0 => {
                     self.give_way(cx, lost);
                 }
                 _ => self.fit(cx),
@@ -277,7 +284,7 @@ impl<E: Event> Taker<E> {
     /// How many frames wait beyond `depth`.
     #[inline]
     fn excess(&self, end: u64) -> u64 {
-        (end - self.cursor).saturating_sub(self.limits.depth + self.burst)
+        (end - self.cursor).saturating_sub(self.limits.depth + self.burst.frames)
     }
 
     /// Drops the oldest frames until all limits hold; one frame may always wait.
@@ -288,7 +295,7 @@ impl<E: Event> Taker<E> {
                 self.overtake(cx, 1, DropReason::Stale);
             } else if excess > 0 {
                 self.overtake(cx, excess, DropReason::Slow);
-                self.burst = self.burst.saturating_sub(1);
+                self.burst.exceeded();
             } else if self.is_over(cx.log) {
                 self.overtake(cx, 1, DropReason::Slow);
             } else {
@@ -308,10 +315,10 @@ impl<E: Event> Taker<E> {
 
     fn is_over<F>(&self, log: &Log<F, E>) -> bool {
         let Limits { bytes, time, .. } = self.limits;
-        self.cursor + 1 < log.end()
-            && self.burst == 0
-            && (bytes != 0 && log.bytes_from(self.cursor) > bytes
-                || time != 0 && log.time_from(self.cursor) > time)
+        let burst = &self.burst;
+        self.cursor + burst.frames + 1 < log.end()
+            && (bytes != 0 && log.bytes_from(self.cursor) > bytes.saturating_add(burst.bytes)
+                || time != 0 && log.time_from(self.cursor) > time.saturating_add(burst.time))
     }
 
     #[inline]
@@ -360,15 +367,7 @@ impl<E: Event> Taker<E> {
             let lost = cx.lost(self.cursor - 1);
             cx.later.report |= self.count_drop(cx.log.end(), reason, count, lost, cx.now, cx.desk);
         }
-        self.note_level(cx.log.end());
-    }
-
-    /// A consumer that has caught up once has no burst any more.
-    #[inline]
-    fn note_level(&mut self, end: u64) {
-        if end - self.cursor <= self.limits.depth {
-            self.burst = 0;
-        }
+        self.burst.note(cx.log, self.cursor);
     }
 
     /// Counts a drop; true when it is time to tell.

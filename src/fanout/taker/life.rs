@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::burst::Burst;
 use super::{Cx, Mode, Taker};
 use crate::fanout::log::Start;
 use crate::fanout::{Event, Label};
@@ -18,7 +19,7 @@ impl<E: Event> Taker<E> {
             Mode::Idle => {
                 self.joined = start.position;
                 self.cursor = start.position;
-                self.burst = cx.log.end() - start.position;
+                self.burst = Burst::of(cx.log, start.position);
             }
             Mode::Ended(DropReason::Evicted) => self.forgive(),
             _ => {}
@@ -139,8 +140,8 @@ impl<E: Event> Taker<E> {
         self.beginnings = self.beginnings.wrapping_add(1);
         self.forget_events(cx);
         self.cursor = start.position;
-        self.burst = end - start.position;
-        self.offered_again += self.burst;
+        self.burst = Burst::of(cx.log, start.position);
+        self.offered_again += self.burst.frames;
         self.active_since = cx.now;
         self.begin_with(start);
         self.owes_summary = self.end_waits(cx);
@@ -162,6 +163,7 @@ impl<E: Event> Taker<E> {
         if self.mode == Mode::Serving {
             self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
         }
+        self.fresh = true;
         self.collect_events(cx);
         self.early.flush(&mut cx.later.free_events);
         self.owes_summary = self.end_waits(cx);

@@ -8,6 +8,9 @@ use crate::fanout::snapshot::State;
 use crate::fanout::{Event, Outcome, Ticket};
 use crate::reason::DropReason;
 
+/// More frames than this are not shown before the keyframe that they follow.
+const MAX_LEADING: u64 = 32;
+
 impl<E: Event> Taker<E> {
     /// What comes next; a frame is then in flight until [`finish`](Self::finish).
     pub(in crate::fanout) fn next<F>(
@@ -35,6 +38,11 @@ impl<E: Event> Taker<E> {
         }
         while self.is_leading(cx) {
             self.lose(cx, 1, DropReason::WaitingKeyframe);
+            self.leading_lost += 1;
+            if self.leading_lost > MAX_LEADING {
+                // No codec reorders so many: time went back, and these were references.
+                self.overtake(cx, 0, DropReason::WaitingKeyframe);
+            }
         }
         if let Some(event) = self.early.next(self.cursor) {
             self.note_end(cx, &event);
@@ -54,7 +62,7 @@ impl<E: Event> Taker<E> {
         let position = self.cursor;
         self.note_start(cx);
         self.cursor += 1;
-        self.note_level(cx.log.end());
+        self.burst.note(cx.log, self.cursor);
         let flight = Flight {
             since: cx.now,
             lost: cx.lost(position),
@@ -76,7 +84,8 @@ impl<E: Event> Taker<E> {
 
     /// The next frame is taken: leading ones may follow if the consumer starts with it.
     fn note_start<F>(&mut self, cx: &Cx<'_, F, E>) {
-        let starts = self.discont || self.out == 0;
+        let starts = std::mem::take(&mut self.fresh) || self.discont || self.out == 0;
+        self.leading_lost = 0;
         self.leading_until = cx.log.entry(self.cursor).and_then(|next| {
             if next.follows_header {
                 // It is the headers before it that the consumer started at.

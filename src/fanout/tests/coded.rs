@@ -114,25 +114,44 @@ fn a_joiner_that_never_catches_up_has_the_usual_limits_after_a_loss() {
 
 #[test]
 fn a_joiner_that_catches_up_loses_nothing_however_many_come_meanwhile() {
-    let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(20);
-    rig.publish("kddddddddddddddddddd");
-    let one = rig.join(Limits {
-        bytes: 1,
-        time: 1,
-        ..depth(2)
-    });
-    // Twice as fast as the stream.
-    for first in 0..9 {
-        let taken = [rig.frame(&one), rig.frame(&one)];
-        assert_eq!(
-            taken.map(|taken| taken.sequence),
-            [2 * first, 2 * first + 1]
-        );
-        assert!(!rig.publish("d").request_keyframe);
+    let usual = depth(2);
+    let more = [
+        Limits { bytes: 1, ..usual },
+        Limits { time: 1, ..usual },
+        // Nothing is beyond its depth.
+        Limits {
+            depth: 50,
+            bytes: 150,
+            ..usual
+        },
+        Limits {
+            depth: 50,
+            time: 15 * MS,
+            ..usual
+        },
+    ];
+    for limits in [usual].into_iter().chain(more) {
+        let mut rig = Rig::new();
+        rig.fan.set_gop_capacity(20);
+        rig.publish("kddddddddddddddddddd");
+        let one = rig.join(limits);
+        let mut taken = 0;
+        // Twice as fast as the stream.
+        for _ in 0..30 {
+            for _ in 0..2 {
+                if let Taken::Frame(frame) = rig.take(&one) {
+                    assert_eq!(frame.sequence, taken);
+                    taken += 1;
+                }
+            }
+            rig.publish("d");
+        }
+        assert_eq!(rig.ledger(&one).dropped.total(), 0, "{limits:?}");
+        assert_eq!(taken, 20 + 29);
+        // From now on the limits are as they are.
+        rig.publish(&"d".repeat(60));
+        assert!(rig.dropped(&one, Slow) > 0, "{limits:?}");
     }
-    assert_eq!(rig.ledger(&one).dropped.total(), 0);
-    assert_eq!(rig.drain(&one), "18 19 20 21 22 23 24 25 26 27 28");
 }
 
 #[test]
@@ -243,6 +262,32 @@ fn frames_shown_before_the_keyframe_that_a_consumer_starts_at_are_not_for_it() {
     group(&mut rig, 10);
     assert_eq!(rig.drain(&one), "11! T 14! 15");
     assert_eq!(rig.dropped(&one, WaitingKeyframe), 4);
+}
+
+#[test]
+fn frames_shown_before_the_first_keyframe_after_a_flush_are_not_for_anybody() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(5));
+    publish_at(&mut rig, false, Some(0));
+    assert_eq!(rig.drain(&one), "0");
+    rig.fan.flush_start(rig.now);
+    rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+    for (delta, pts) in [(false, 10), (true, 8), (true, 9), (true, 11)] {
+        publish_at(&mut rig, delta, Some(pts));
+    }
+    assert_eq!(rig.drain(&one), "f 1 4!");
+}
+
+#[test]
+fn time_that_goes_back_behind_a_keyframe_is_no_reason_to_wait_for_ever() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(100));
+    publish_at(&mut rig, false, Some(1000));
+    (0..40).for_each(|pts| publish_at(&mut rig, true, Some(pts)));
+    assert_eq!(rig.drain(&one), "0");
+    assert!(rig.publish("d").request_keyframe);
+    publish_at(&mut rig, false, Some(50));
+    assert_eq!(rig.drain(&one), "42!");
 }
 
 #[test]

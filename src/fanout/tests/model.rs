@@ -61,8 +61,12 @@ pub(super) struct Party {
     pub(super) drops: [u64; 8],
     pub(super) forgiven: u64,
     pub(super) needs_key: bool,
+    pub(super) fresh: bool,
     /// So many may wait beyond the limits, as it has not caught up yet.
     burst: u64,
+    /// The bytes and the time of these.
+    burst_size: (u64, u64),
+    pub(super) end_time: u64,
     /// What is shown before this is of no use.
     leading_until: Option<u64>,
     pub(super) lost: u64,
@@ -97,7 +101,10 @@ impl Party {
             drops: [0; 8],
             forgiven: 0,
             needs_key: true,
+            fresh: true,
             burst: 0,
+            burst_size: (0, 0),
+            end_time: 0,
             leading_until: None,
             lost: 0,
             discont: false,
@@ -135,9 +142,28 @@ impl Party {
     }
 
     fn note_level(&mut self) {
-        if self.level() as u64 <= self.limits.depth {
-            self.burst = 0;
-        }
+        self.burst = self.burst.min(self.level() as u64);
+        let (bytes, time) = self.size();
+        self.burst_size = (self.burst_size.0.min(bytes), self.burst_size.1.min(time));
+    }
+
+    fn size(&self) -> (u64, u64) {
+        let bytes = self.frames().map(|frame| frame.info.bytes).sum();
+        let start = self
+            .frames()
+            .next()
+            .map(|oldest| oldest.info.start.unwrap_or(0));
+        (
+            bytes,
+            start.map_or(0, |start| self.end_time.saturating_sub(start)),
+        )
+    }
+
+    fn is_over(&self, more: (u64, u64)) -> bool {
+        let (bytes, time) = self.size();
+        self.level() as u64 > self.burst + 1
+            && (self.limits.bytes != 0 && bytes > self.limits.bytes + more.0
+                || self.limits.time != 0 && time > self.limits.time + more.1)
     }
 
     pub(super) fn drop_all(&mut self, reason: DropReason) {
@@ -161,19 +187,15 @@ impl Party {
     /// Drops what the limits do not allow; true if a keyframe has to be asked for.
     pub(super) fn enforce(&mut self, now: u64, end_time: u64) -> bool {
         let mut asks = false;
+        self.end_time = end_time;
         while self.level() > 0 {
             let Some(oldest) = self.frames().next().copied() else {
                 break;
             };
             let level = self.level() as u64;
             let mut slow = false;
-            let bytes: u64 = self.frames().map(|frame| frame.info.bytes).sum();
-            let time = end_time.saturating_sub(oldest.info.start.unwrap_or(0));
             let Limits { depth, max_age, .. } = self.limits;
-            let over = self.level() > 1
-                && self.burst == 0
-                && (self.limits.bytes != 0 && bytes > self.limits.bytes
-                    || self.limits.time != 0 && time > self.limits.time);
+            let over = self.is_over(self.burst_size);
             let (count, reason) = if max_age != 0 && now - oldest.arrived > max_age {
                 (1, DropReason::Stale)
             } else if level > depth + self.burst {
@@ -188,6 +210,9 @@ impl Party {
             self.drop_oldest(count, reason);
             asks |= self.seek_key();
             self.burst = self.burst.saturating_sub(slow.into());
+            if self.burst == 0 {
+                self.burst_size = (0, 0);
+            }
         }
         let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
@@ -265,6 +290,7 @@ impl Party {
         self.forget_events();
         self.queue.extend(cached.unwrap_or_else(|| events(sticky)));
         self.burst = self.level() as u64;
+        self.burst_size = self.size();
         self.frames_in += self.burst;
         self.needs_key = self.level() == 0;
     }
@@ -324,7 +350,8 @@ impl Party {
     }
 
     fn note_start(&mut self, frame: &Waiting) {
-        let starts = (self.discont || self.out == 0) && !frame.info.delta;
+        let fresh = std::mem::take(&mut self.fresh);
+        let starts = (fresh || self.discont || self.out == 0) && !frame.info.delta;
         let started = self.leading_until.is_some() && frame.follows_header;
         self.leading_until = (starts || started).then_some(frame.info.pts.unwrap_or(0));
     }

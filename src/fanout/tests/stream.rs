@@ -184,6 +184,7 @@ impl Model {
         }
         let mut asks = false;
         for party in &mut self.parties {
+            party.end_time = self.end_time;
             asks |= party.offer(frame, self.flushing, self.end_time);
         }
         let due = self.key_requested.is_none_or(|last| now - last >= SECOND);
@@ -217,6 +218,7 @@ impl Model {
                 party.drop_all(DropReason::Flushing);
                 party.needs_key = true;
             }
+            party.fresh = true;
             let stays = |item: &Item| item.kind().is_some_and(Kind::survives_flush);
             party.queue.retain(stays);
         }
@@ -229,6 +231,7 @@ impl Model {
 
     pub(super) fn activate(&mut self, index: usize, linked: bool, now: u64) {
         let party = &mut self.parties[index];
+        party.end_time = self.end_time;
         if party.active {
             party.deactivate();
         }
