@@ -149,10 +149,56 @@ fn upstream_asks_again_for_whoever_it_has_not_asked_for() {
     asks_again("a deeper queue", (6 + 3 + 1 + 1 + 1, 0));
     rig.tee.set_property("gop-cache", 2u32);
     asks_again("frames kept for late joiners", (6 + 2 + 3 + 1 + 1 + 1, 0));
-    // Nothing is new.
+    // Nothing is new, though there is one more pad, which nothing can be asked of.
+    let unlinked = rig.tee.request_pad_simple("src_unlinked").unwrap();
+    assert_eq!(allocation(&rig).0, 6 + 2 + 3 + 1 + 1 + 1 + 1);
     first.sink.push_event(gst::event::Reconfigure::new());
     late.pad.set_property("depth", 5u32);
+    unlinked.set_property("consumer", "another");
+    rig.tee.set_property("qos-messages", true);
     assert_eq!(reconfigures(&rig), told);
+}
+
+#[test]
+fn a_joiner_is_not_asked_what_was_asked_before_it_came() {
+    let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
+    rig.begin(&caps(8));
+    let _first = rig.consumer_with("first", Some(offering(0, true)));
+    rig.push(0).unwrap();
+    assert_eq!(allocation(&rig).1, 1);
+    let pad = rig.tee.request_pad_simple("src_late").unwrap();
+    let told = reconfigures(&rig);
+    let late = rig.link(pad, Some(offering(0, false)));
+    late.wait_idle();
+    assert_eq!(late.offsets(), [0]);
+    assert!(
+        !late
+            .record
+            .queries
+            .lock()
+            .unwrap()
+            .contains(&"allocation".into())
+    );
+    // So that upstream asks again.
+    assert_eq!(reconfigures(&rig), told + 1);
+    assert_eq!(allocation(&rig).1, 0);
+}
+
+#[test]
+fn whoever_is_linked_anew_is_asked_though_the_one_before_hangs() {
+    let rig = Rig::started();
+    let hang = Hang(Arc::default());
+    let pad = rig.tee.request_pad_simple("src_a").unwrap();
+    let (hung, _record) = Consumer::sink(Some(hang.answer()));
+    hang.0.store(true, Ordering::SeqCst);
+    // A link asks it itself, unless told not to.
+    let unasked = gst::PadLinkCheck::NO_RECONFIGURE;
+    pad.link_full(&hung, unasked).unwrap();
+    assert!(rig.src.peer_query_caps(None).can_intersect(&caps(8)));
+    pad.unlink(&hung).unwrap();
+    let (sink, _record) = Consumer::sink(Some(only(16)));
+    pad.link_full(&sink, unasked).unwrap();
+    assert_eq!(choice(&rig), caps(16));
 }
 
 /// Does not come back from queries of these kinds while it hangs.

@@ -116,6 +116,25 @@ fn late_pads_get_what_they_need() {
     });
 }
 
+/// As a pad forgets it.
+#[test]
+fn late_pads_do_not_get_the_tags_of_the_stream_before() {
+    let rig = Rig::started();
+    let tags = |title: &str| {
+        let mut tags = gst::TagList::new();
+        tags.get_mut()
+            .unwrap()
+            .add::<gst::tags::Title>(&title, gst::TagMergeMode::Append);
+        assert!(rig.src.push_event(gst::event::Tag::new(tags)));
+    };
+    tags("old");
+    rig.begin(&caps(8));
+    let late = rig.consumer("late");
+    rig.push(0).unwrap();
+    late.wait_idle();
+    assert_eq!(late.story(), ["stream-start", "caps", "segment", "0"]);
+}
+
 /// Pushes 500 frames a second until told to stop; the longest push, and how many.
 fn upstream(rig: &Rig, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<(Duration, u64)> {
     let src = rig.src.clone();

@@ -210,6 +210,71 @@ fn a_pool_as_big_as_told_never_runs_dry() {
     pool.set_active(false).unwrap();
 }
 
+/// Whoever is not served any more may hang with a frame all the same, or recover.
+#[test]
+fn the_pool_is_big_enough_for_who_is_not_served() {
+    type End = fn(&Rig, &Consumer);
+    let ends: [End; 4] = [
+        |rig, consumer| {
+            consumer.pad.set_property("max-lag", 1u64);
+            rig.push_all(1..10);
+            assert_eq!(consumer.state(), "evicted");
+        },
+        |_, consumer| consumer.pad.unlink(&consumer.sink).unwrap(),
+        |rig, consumer| rig.tee.release_request_pad(&consumer.pad),
+        |rig, consumer| {
+            consumer.answer(Some(gst::FlowError::Eos));
+            consumer.unstick();
+            wait_for("its answer", || consumer.state() == "eos");
+            consumer.stick();
+            rig.segment();
+        },
+    ];
+    for (n, end) in ends.into_iter().enumerate() {
+        let rig = Rig::started();
+        let [one, other] = ["one", "other"].map(|name| rig.consumer(name));
+        one.stick();
+        rig.push(0).unwrap();
+        one.wait_in_flight();
+        other.wait_idle();
+        end(&rig, &one);
+        assert_eq!(ask(&rig, 8).min, 4 + 2 + 1, "case {n}");
+        one.unstick();
+    }
+}
+
+/// What a branch holds from before it was restarted, or the element.
+#[test]
+fn frames_from_a_life_before_are_not_drained() {
+    type Restart = fn(&Rig, &gst::Pad);
+    let restarts: [Restart; 2] = [
+        |_, pad| {
+            pad.set_active(false).unwrap();
+            pad.set_active(true).unwrap();
+        },
+        |rig, _| {
+            rig.tee.set_state(gst::State::Ready).unwrap();
+            rig.tee.set_state(gst::State::Playing).unwrap();
+            rig.begin(&caps(8));
+        },
+    ];
+    for restart in restarts {
+        let rig = Rig::started();
+        let hung = rig.consumer_with("a", Some(offering(0, 0, &[])));
+        hung.stick();
+        rig.push(0).unwrap();
+        hung.wait_in_flight();
+        hung.pad.unlink(&hung.sink).unwrap();
+        restart(&rig, &hung.pad);
+        let _again = rig.link(hung.pad.clone(), Some(offering(0, 0, &[])));
+        let drain = || rig.src.peer_query(&mut gst::query::Drain::new());
+        assert!(!drain());
+        assert_eq!(ask(&rig, 8).min, 4 + 1 + 1 + 1);
+        hung.unstick();
+        wait_for("its return", drain);
+    }
+}
+
 /// One consumer is stuck with an old frame, another with all that was kept for who joins late.
 #[test]
 fn the_pool_is_big_enough_for_the_frames_kept_for_late_joiners() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Consumers that join while the element starts, held at the worst moment: their pad is active and
+//! Consumers that join while the element starts or stops, held at the worst moment: their pad is active and
 //! not yet added.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -15,10 +15,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 type Gate = (ThreadId, Sender<()>, Receiver<()>);
 
-static GATE: Mutex<Option<Gate>> = Mutex::new(None);
+static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
 
 /// GStreamer says in its log that it is about to add a pad: the one whose gate it is waits there.
 fn watch_pads() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(begin_to_watch);
+}
+
+fn begin_to_watch() {
     gst::init().unwrap();
     gstdronetee::plugin_register_static().unwrap();
     gst::log::remove_default_log_function();
@@ -30,7 +35,7 @@ fn watch_pads() {
             return;
         }
         let own = |gate: &mut Gate| gate.0 == std::thread::current().id();
-        let gate = GATE.lock().unwrap().take_if(own);
+        let gate = GATES.lock().unwrap().extract_if(.., own).next();
         if let Some((_, arrived, go)) = gate {
             arrived.send(()).unwrap();
             go.recv().unwrap();
@@ -52,7 +57,8 @@ impl Joining {
         let (join, joined) = mpsc::channel();
         let publisher = publisher.clone();
         std::thread::spawn(move || {
-            *GATE.lock().unwrap() = Some((std::thread::current().id(), arrive, gone));
+            let gate = (std::thread::current().id(), arrive, gone);
+            GATES.lock().unwrap().push(gate);
             join.send(publisher.subscribe("a").unwrap()).unwrap();
         });
         arrived.recv_timeout(DEADLINE).unwrap();
@@ -109,4 +115,16 @@ fn whoever_joins_while_the_element_starts_is_served() {
     tee.set_state(gst::State::Playing).unwrap();
     let joining = joining.lock().unwrap().take().unwrap();
     assert_served(&tee, joining.finish());
+}
+
+#[test]
+fn whoever_joins_while_the_element_stops_is_stopped() {
+    watch_pads();
+    let (tee, publisher) = element();
+    tee.set_state(gst::State::Playing).unwrap();
+    let joining = Joining::begin(&publisher);
+    tee.set_state(gst::State::Null).unwrap();
+    let mut frames = joining.finish();
+    assert!(tee.src_pads().iter().all(|pad| !pad.is_active()));
+    assert!(frames.try_recv().is_err());
 }

@@ -7,8 +7,8 @@ use std::task::Waker;
 use super::later::Later;
 use super::taker::{Mode, Next, Taker};
 use super::{
-    Core, Done, Event, Fanout, Label, Limits, Notice, Outcome, Slot, Snapshot, Taken, TakenFrame,
-    TakerId, Ticket,
+    Core, Done, Event, Fanout, Label, Limits, Notice, Outcome, Slot, Snapshot, Stray, Taken,
+    TakenFrame, TakerId, Ticket,
 };
 
 impl<F: Clone, E: Event> Fanout<F, E> {
@@ -40,6 +40,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     pub(crate) fn activate(&self, id: TakerId, unlinked: Option<i32>, now: u64) -> Option<u32> {
         self.locked(|core, later| {
             let (live, cached) = (core.log.start_live(), core.log.start_cached());
+            core.stray(id, false);
             let run = core.with(id, now, later, |taker, cx| {
                 let start = if taker.mode == Mode::Idle && unlinked.is_none() {
                     cached
@@ -78,14 +79,12 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                 }
                 keep(snapshot);
             }
+            core.stray(id, true);
             if let Some(slot) = core.slots.get_mut(id.index)
                 && let Some(old) = slot.take_if(|slot| slot.serial == id.serial)
             {
                 let ledger = old.taker.ledger(core.log.end());
                 core.released.add_all(&ledger.dropped);
-                if ledger.in_flight > 0 {
-                    core.left_in_flight.push((id, old.taker.ticket().run));
-                }
             }
             core.trim(later);
             core.settle();
@@ -222,27 +221,31 @@ impl<F: Clone, E: Event> Core<F, E> {
         taken.map_or(Taken::Closed, Taken::Frame)
     }
 
-    /// The last frame of a consumer that has left came to its end.
-    fn finish_left(&mut self, id: TakerId, ticket: Ticket, outcome: Outcome) {
-        let left = self.left_in_flight.iter();
-        let Some(index) = left.clone().position(|left| *left == (id, ticket.run)) else {
-            return;
+    /// A frame that was nobody's any more came to its end; false if it was somebody's.
+    fn finish_stray(&mut self, id: TakerId, ticket: Ticket, outcome: Outcome) -> bool {
+        let is_it = |stray: &Stray| (stray.id, stray.run) == (id, ticket.run);
+        let Some(index) = self.strays.iter().position(is_it) else {
+            return false;
         };
-        self.left_in_flight.swap_remove(index);
-        if let Outcome::Lost(reason) | Outcome::Ended(reason) = outcome {
+        let stray = self.strays.swap_remove(index);
+        if let Outcome::Lost(reason) | Outcome::Ended(reason) = outcome
+            && stray.uncounted
+        {
             self.released.add(reason, 1);
         }
+        true
     }
 }
 
 impl<F: Clone, E: Event> Core<F, E> {
     fn finish(&mut self, id: TakerId, done: Done, now: u64, later: &mut Later<F, E>) {
-        let known = self.with(id, now, later, |taker, cx| {
+        if self.finish_stray(id, done.ticket, done.outcome) {
+            return;
+        }
+        self.with(id, now, later, |taker, cx| {
             taker.finish(cx, done.ticket, done.outcome, done.flow);
         });
-        if known.is_none() {
-            self.finish_left(id, done.ticket, done.outcome);
-        } else if done.outcome != Outcome::Delivered {
+        if done.outcome != Outcome::Delivered {
             self.trim(later);
             self.settle();
         }

@@ -194,7 +194,8 @@ impl<F, E: Event> Log<F, E> {
         }
         if event.is_sticky() {
             let sticky = Arc::make_mut(&mut self.sticky);
-            let replaced = sticky.extract_if(.., |older| event.replaces(older));
+            let replaced =
+                sticky.extract_if(.., |older| event.replaces(older) || event.voids(older));
             later.free_events.extend(replaced);
             let at = sticky.partition_point(|other| other.order() <= event.order());
             sticky.insert(at, event.clone());

@@ -43,6 +43,14 @@ struct Slot<E> {
     taker: Taker<E>,
 }
 
+/// A frame in flight that is of no consumer's life any more.
+struct Stray {
+    id: TakerId,
+    run: u32,
+    /// It is in nobody's accounts if it is lost.
+    uncounted: bool,
+}
+
 struct Core<F, E> {
     log: Log<F, E>,
     slots: Vec<Option<Slot<E>>>,
@@ -54,8 +62,8 @@ struct Core<F, E> {
     rate: Rate,
     /// Drops of consumers that have left.
     released: Drops,
-    /// Frames in flight whose consumer has left, with its run.
-    left_in_flight: Vec<(TakerId, u32)>,
+    /// Frames whose thread has not come back since its consumer left or began a new life.
+    strays: Vec<Stray>,
     key_requested: Option<u64>,
     keyframe_requests: u64,
     reporter: Option<Waker>,
@@ -108,6 +116,17 @@ impl<F: Clone, E: Event> Core<F, E> {
 
     fn takers(&self) -> impl Iterator<Item = &Taker<E>> {
         self.slots.iter().flatten().map(|slot| &slot.taker)
+    }
+
+    /// The frame that the consumer has in flight, if it has one, is not its own any more.
+    fn stray(&mut self, id: TakerId, uncounted: bool) {
+        if let Some(Some(slot)) = self.slots.get(id.index)
+            && slot.serial == id.serial
+            && slot.taker.in_flight()
+        {
+            let run = slot.taker.ticket().run;
+            self.strays.push(Stray { id, run, uncounted });
+        }
     }
 
     /// Frees what nobody needs any more.
@@ -199,7 +218,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
                 flushing: false,
                 rate: Rate::default(),
                 released: Drops::default(),
-                left_in_flight: Vec::new(),
+                strays: Vec::new(),
                 key_requested: None,
                 keyframe_requests: 0,
                 reporter: None,
@@ -303,9 +322,16 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     /// A new life: an empty log, all counters at zero.
     pub(crate) fn reset(&self) {
         let old = self.locked(|core, later| {
+            for index in 0..core.slots.len() {
+                let serial = core.slots[index].as_ref().map_or(0, |slot| slot.serial);
+                core.stray(TakerId { index, serial }, false);
+            }
+            // The accounts that these would be in are gone.
+            for stray in &mut core.strays {
+                stray.uncounted = false;
+            }
             core.each(0, later, Taker::reset);
             core.flushing = false;
-            core.left_in_flight.clear();
             core.rate = Rate::default();
             core.released = Drops::default();
             core.key_requested = None;

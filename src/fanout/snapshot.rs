@@ -272,9 +272,12 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     pub(crate) fn is_drained(&self) -> bool {
         let core = self.lock();
         let end = core.log.end();
-        core.log.base() == end
-            && !core.takers().any(Taker::in_flight)
-            && core.left_in_flight.is_empty()
+        core.log.base() == end && !core.takers().any(Taker::in_flight) && core.strays.is_empty()
+    }
+
+    /// Frames that are out and of no consumer's life any more.
+    pub(crate) fn strays(&self) -> u32 {
+        self.lock().strays.len().try_into().unwrap_or(u32::MAX)
     }
 
     pub(crate) fn set_report(&self, config: ReportConfig) {

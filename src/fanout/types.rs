@@ -14,6 +14,8 @@ pub(crate) trait Event: Clone {
     /// One of the kinds that all later kinds (by `order`) have to follow.
     fn must_precede_later_kinds(&self) -> bool;
     fn ends_stream(&self) -> bool;
+    /// A late joiner does not get `older` any more, which is of the stream before.
+    fn voids(&self, older: &Self) -> bool;
     /// Without it nothing passes any more.
     fn ends_flush(&self) -> bool;
     /// May go when too many events wait.

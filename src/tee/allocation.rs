@@ -16,11 +16,13 @@ use super::flush::PATIENCE;
 use super::inquiry::take_over;
 use super::item::Item;
 use super::{CAT, DroneTeePad, imp, now};
-use crate::fanout::State;
+use crate::fanout::{State, TakerId};
 
 /// A query on its way to the branches, with what they answered; without one it only has to pass.
 pub(crate) struct Ask {
     query: Option<gst::Query>,
+    /// Who comes later, and gets it with the cached frames, is not asked.
+    asked: Vec<Option<TakerId>>,
     answers: Mutex<Vec<Answer>>,
     answered: Condvar,
 }
@@ -51,6 +53,9 @@ impl Ask {
 
     /// Puts the query to the branch; called by the branch's thread.
     pub(super) fn put_to(&self, pad: &DroneTeePad) {
+        if !self.asked.contains(&pad.imp().id()) {
+            return;
+        }
         let mut query = self.query.as_ref().map(Self::fresh);
         let own = query.as_mut().and_then(gst::Query::get_mut);
         let answered = own.is_none_or(|own| pad.peer_query(own));
@@ -73,6 +78,7 @@ impl Ask {
     fn put(tee: &imp::DroneTee, query: Option<gst::Query>, pads: &[DroneTeePad]) -> Arc<Self> {
         let ask = Arc::new(Self {
             query,
+            asked: pads.iter().map(|pad| pad.imp().id()).collect(),
             answers: Mutex::default(),
             answered: Condvar::new(),
         });
@@ -180,8 +186,7 @@ impl imp::DroneTee {
             })
             .collect();
         offers.extend(receivers.map(|_| Offer::of_receiver(caps.as_ref())));
-        let mins: Vec<_> = offers.iter().map(|offer| offer.min_buffers).collect();
-        let min = self.frames_out_at_once(&mins);
+        let min = self.frames_out_at_once(caps.as_ref());
         self.note_allocation(min);
         fill(query, caps.as_ref(), &offers, min);
         gst::debug!(CAT, imp = self, "Answering {query:?}");
@@ -191,33 +196,36 @@ impl imp::DroneTee {
     /// The deepest queue, behind the frames it may have got from the cache, plus what each branch
     /// keeps, plus the one upstream works on. All queues hold the same frames, so that depths do
     /// not add up.
-    pub(super) fn frames_out_at_once(&self, branch_mins: &[u32]) -> u32 {
-        let depths = self.obj().consumers();
-        let deepest = depths.iter().map(|pad| self.depth_of(pad)).max();
-        let in_flight: u32 = branch_mins.iter().map(|min| (*min).max(1)).sum();
+    ///
+    /// Branches that are not served count too: they may hang with a frame, or recover.
+    fn frames_out_at_once(&self, caps: Option<&gst::Caps>) -> u32 {
+        let pads = self.obj().consumers();
+        let deepest = pads.iter().map(|pad| self.depth_of(pad)).max();
+        let keeps = |pad: &DroneTeePad| {
+            let offer = pad.imp().last_offer();
+            let offer = offer.filter(|offer| offer.caps.as_ref() == caps);
+            offer.map_or(1, |offer| offer.min_buffers.max(1))
+        };
+        let in_flight: u32 = pads.iter().map(keeps).sum();
         let cached = self.settings().gop_cache;
-        deepest.unwrap_or(0) + cached + in_flight + 1
+        deepest.unwrap_or(0) + cached + in_flight + self.stream.strays() + 1
     }
 
     /// True when upstream was answered before, but not for a branch that is here now, or for fewer
     /// frames than can be out now.
     pub(super) fn needs_allocation(&self) -> bool {
+        let unasked = |pad: &DroneTeePad| pad.imp().last_offer().is_none();
+        self.asked_for() != 0 && (self.is_outgrown() || self.branches().iter().any(unasked))
+    }
+
+    fn is_outgrown(&self) -> bool {
         let asked_for = self.asked_for();
-        if asked_for == 0 {
-            return false;
-        }
-        let offer = |pad: &DroneTeePad| pad.imp().last_offer();
-        let pads = self.obj().consumers();
-        let mins = pads
-            .iter()
-            .map(|pad| offer(pad).map_or(1, |offer| offer.min_buffers));
-        self.frames_out_at_once(&mins.collect::<Vec<_>>()) > asked_for
-            || self.branches().iter().any(|pad| offer(pad).is_none())
+        asked_for != 0 && self.frames_out_at_once(self.current_caps().as_ref()) > asked_for
     }
 
     /// Has upstream ask again if its pool may be too small now.
-    pub(super) fn renew_allocation(&self) {
-        if self.needs_allocation() {
+    pub(super) fn renew_if_outgrown(&self) {
+        if self.is_outgrown() {
             gst::debug!(CAT, imp = self, "Upstream has to ask for ALLOCATION again");
             self.sinkpad.push_event(gst::event::Reconfigure::new());
         }

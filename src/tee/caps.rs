@@ -105,12 +105,17 @@ impl imp::DroneTee {
             None => template().clone(),
         };
         let current = self.current_caps();
+        // Nobody runs in a format that all who ran in it have left.
+        let pads = self.obj().consumers();
+        let running = current
+            .as_ref()
+            .filter(|_| pads.iter().any(|pad| pad.imp().standing().0));
         for wish in self.wishes(filter) {
             let next = agreed.intersect_with_mode(&wish.caps, gst::CapsIntersectMode::First);
             let keeps_running = |current: &gst::Caps| {
                 wish.running || !agreed.can_intersect(current) || next.can_intersect(current)
             };
-            if next.is_empty() || !current.as_ref().is_none_or(keeps_running) {
+            if next.is_empty() || !running.is_none_or(keeps_running) {
                 gst::info!(
                     CAT,
                     obj = wish.pad,

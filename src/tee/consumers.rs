@@ -106,7 +106,7 @@ impl imp::DroneTee {
         self.obj().notify("num-src-pads");
         if pad.imp().is_receiver() {
             // Branches have upstream ask by RECONFIGURE.
-            self.renew_allocation();
+            self.renew_if_outgrown();
         }
         Some(pad)
     }
@@ -128,12 +128,14 @@ impl imp::DroneTee {
 
     /// Activates the pad if the element runs, and adds it.
     fn begin(&self, pad: &DroneTeePad) -> Result<(), glib::BoolError> {
-        let running = self.obj().current_state() >= gst::State::Paused
-            || self.obj().pending_state() >= gst::State::Paused;
-        if running {
+        if self.runs() {
             pad.set_active(true)?;
         }
         self.obj().add_pad(pad)?;
+        if !self.runs() {
+            // The element stopped between the two, and did not see it.
+            pad.set_active(false)?;
+        }
         if pad.is_active() && pad.imp().id().is_some_and(|id| self.stream.is_idle(id)) {
             // The element started between the two, and did not see it.
             pad.imp()
@@ -141,6 +143,15 @@ impl imp::DroneTee {
                 .map_err(|error| glib::bool_error!("{error}"))?;
         }
         Ok(())
+    }
+
+    /// It runs, or is about to.
+    fn runs(&self) -> bool {
+        let next = match self.obj().pending_state() {
+            gst::State::VoidPending => self.obj().current_state(),
+            pending => pending,
+        };
+        next >= gst::State::Paused
     }
 
     pub(super) fn remove_consumer(&self, pad: &DroneTeePad) {

@@ -84,7 +84,7 @@ impl DroneTee {
             pad.imp().apply();
         }
         self.apply_report();
-        self.renew_allocation();
+        self.renew_if_outgrown();
     }
 
     pub(super) fn apply_report(&self) {

@@ -19,7 +19,21 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Questions that the branch was asked and is waited for no longer.
 #[derive(Debug, Default)]
-pub(super) struct Overdue(AtomicU32);
+pub(super) struct Overdue(Mutex<Arc<AtomicU32>>);
+
+impl Overdue {
+    fn count(&self) -> Arc<AtomicU32> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Another branch is there: what the one before owes is not its fault.
+    pub(super) fn forgive(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+}
 
 #[derive(Default)]
 struct Inquiry {
@@ -35,11 +49,11 @@ struct Answers {
 }
 
 impl Inquiry {
-    fn ask(&self, pad: &DroneTeePad, index: usize, mut query: gst::Query) {
+    fn ask(&self, pad: &DroneTeePad, owed: &AtomicU32, index: usize, mut query: gst::Query) {
         let answered = query.get_mut().is_some_and(|query| pad.peer_query(query));
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.closed {
-            pad.imp().overdue.0.fetch_sub(1, Ordering::AcqRel);
+            owed.fetch_sub(1, Ordering::AcqRel);
         } else {
             answers.by_pad[index] = Some(answered.then_some(query));
             self.answered.notify_all();
@@ -47,7 +61,7 @@ impl Inquiry {
     }
 
     /// Waits for the answers; who has not given one by then is overdue.
-    fn close(&self, pads: &[DroneTeePad]) -> Vec<Option<gst::Query>> {
+    fn close(&self, owed: &[Arc<AtomicU32>]) -> Vec<Option<gst::Query>> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |answers: &mut Answers| answers.by_pad.iter().any(Option::is_none);
         let (mut answers, _) = self
@@ -55,9 +69,9 @@ impl Inquiry {
             .wait_timeout_while(answers, PATIENCE, missing)
             .unwrap_or_else(PoisonError::into_inner);
         answers.closed = true;
-        for (answer, pad) in answers.by_pad.iter().zip(pads) {
+        for (answer, owed) in answers.by_pad.iter().zip(owed) {
             if answer.is_none() {
-                pad.imp().overdue.0.fetch_add(1, Ordering::AcqRel);
+                owed.fetch_add(1, Ordering::AcqRel);
             }
         }
         answers.by_pad.drain(..).map(Option::flatten).collect()
@@ -72,9 +86,10 @@ impl imp::DroneTee {
         query: impl Fn() -> gst::Query,
     ) -> Vec<Option<gst::Query>> {
         let inquiry = Arc::new(Inquiry::default());
-        let overdue = |pad: &DroneTeePad| pad.imp().overdue.0.load(Ordering::Acquire) > 0;
         // Known before the first is asked: what hangs has its place, and is not waited for.
-        let hanging: Vec<_> = pads.iter().map(overdue).collect();
+        let owed: Vec<_> = pads.iter().map(|pad| pad.imp().overdue.count()).collect();
+        let overdue = |owed: &Arc<AtomicU32>| owed.load(Ordering::Acquire) > 0;
+        let hanging: Vec<_> = owed.iter().map(overdue).collect();
         inquiry
             .answers
             .lock()
@@ -86,10 +101,11 @@ impl imp::DroneTee {
             .filter(|(index, _)| !hanging[*index])
         {
             let (inquiry, pad, query) = (inquiry.clone(), pad.clone(), query());
+            let owed = owed[index].clone();
             self.obj()
-                .call_async(move |_| inquiry.ask(&pad, index, query));
+                .call_async(move |_| inquiry.ask(&pad, &owed, index, query));
         }
-        let answers = inquiry.close(pads);
+        let answers = inquiry.close(&owed);
         for (pad, answer) in pads.iter().zip(&answers) {
             gst::debug!(CAT, obj = pad, "Answered {answer:?}");
         }

@@ -61,6 +61,11 @@ impl fanout::Event for Item {
         matches!(self.event_type(), Some(StreamStart | Caps | Segment))
     }
 
+    fn voids(&self, older: &Self) -> bool {
+        use gst::EventType::{StreamGroupDone, StreamStart, Tag};
+        self.is(StreamStart) && matches!(older.event_type(), Some(Tag | StreamGroupDone))
+    }
+
     fn ends_flush(&self) -> bool {
         self.is(gst::EventType::FlushStop)
     }

@@ -236,7 +236,7 @@ impl DroneTeePad {
         change(&mut lock(&self.settings));
         self.apply();
         if let Some(tee) = self.tee() {
-            tee.imp().renew_allocation();
+            tee.imp().renew_if_outgrown();
         }
     }
 
@@ -350,6 +350,7 @@ impl PadImpl for DroneTeePad {
         self.parent_linked(peer);
         // What is known of the branch is of the one before.
         *lock(&self.offer) = None;
+        self.overdue.forgive();
         self.before_link
             .store(self.frames_begun(), Ordering::Relaxed);
         self.readmit();

@@ -95,6 +95,10 @@ impl Kind {
         }
     }
 
+    pub(super) fn voids(self, older: Self) -> bool {
+        self == Self::Start && older == Self::Tag
+    }
+
     pub(super) fn replaces(self, older: Self) -> bool {
         self.sticky() && self == older || self == Self::Segment && older == Self::Eos
     }
@@ -115,6 +119,10 @@ impl Event for Ev {
 
     fn must_precede_later_kinds(&self) -> bool {
         self.kind <= Kind::Segment
+    }
+
+    fn voids(&self, older: &Self) -> bool {
+        self.kind.voids(older.kind)
     }
 
     fn ends_flush(&self) -> bool {

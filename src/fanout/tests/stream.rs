@@ -111,7 +111,8 @@ impl Cache {
             self.gop = None;
         }
         if kind.sticky() {
-            self.sticky.retain(|(older, _)| !kind.replaces(*older));
+            self.sticky
+                .retain(|(older, _)| !kind.replaces(*older) && !kind.voids(*older));
             self.sticky.push((kind, id));
             self.sticky.sort_by_key(|(kind, _)| *kind);
         }
