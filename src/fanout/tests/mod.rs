@@ -4,6 +4,7 @@
 
 mod coded;
 mod events;
+mod joiners;
 mod model;
 mod ops;
 mod report;
