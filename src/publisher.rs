@@ -40,7 +40,11 @@ impl FramePublisher {
             Some(tee) => Ok(Self {
                 tee: tee.downgrade(),
             }),
-            None => Err(Error::NotADroneTee(element.name().into())),
+            None => {
+                let factory = element.factory().map(|factory| factory.name());
+                let name = factory.unwrap_or_else(|| element.name());
+                Err(Error::NotADroneTee(name.into()))
+            }
         }
     }
 

@@ -131,3 +131,23 @@ fn qos_of_a_released_pad_is_not_told_of_its_namesake() {
         assert_eq!(message.src(), Some(slow.pad.upcast_ref()));
     }
 }
+
+/// A handler that hangs is the application's trouble, not that of whoever releases a pad or ends.
+#[test]
+fn nobody_waits_for_a_handler_but_an_end_for_a_while() {
+    let rig = Rig::started();
+    interval(&rig.tee, 0);
+    let slow = rig.full_consumer("slow");
+    let [other, leaver] = ["other", "leaver"].map(|name| rig.consumer(name));
+    let gate = Gate::on(&rig.bus);
+    rig.push_all(5..10);
+    assert!(rig.src.push_event(gst::event::Eos::new()));
+    wait_for("the end", || !other.events(gst::EventType::Eos).is_empty());
+    rig.tee.release_request_pad(&leaver.pad);
+    assert!(gate.named("dronetee-summary").is_empty());
+    gate.open();
+    wait_for("the summaries", || {
+        gate.named("dronetee-summary").len() >= 3
+    });
+    slow.unstick();
+}

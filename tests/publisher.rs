@@ -136,8 +136,8 @@ fn wrong_use_is_a_clear_error() {
     let (pipeline, publisher) = launch("fakesrc name=other ! video/x-raw ! dronetee name=t");
     let other = pipeline.by_name("other").unwrap();
     let not_one = FramePublisher::new(&other).unwrap_err();
-    assert_eq!(not_one, Error::NotADroneTee("other".into()));
-    assert!(not_one.to_string().contains("'other' is not a dronetee"));
+    assert_eq!(not_one, Error::NotADroneTee("fakesrc".into()));
+    assert!(not_one.to_string().contains("'fakesrc' is not a dronetee"));
     assert!(FramePublisher::new(pipeline.upcast_ref()).is_err());
 
     let first = publisher.subscribe("a").unwrap();

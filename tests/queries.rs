@@ -148,6 +148,20 @@ fn drained_is_who_holds_no_frame() {
     stuck.unstick();
     stuck.wait_idle();
     assert!(drain());
+    // Whoever has ended may hold frames all the same, as a queue at EOS.
+    let holding: Answer = Box::new(|query| match query.view_mut() {
+        gst::QueryViewMut::Drain(_) => Some(false),
+        _ => None,
+    });
+    let ended = rig.consumer_with("ended", Some(holding));
+    rig.push(2).unwrap();
+    ended.wait_idle();
+    ended.answer(Some(gst::FlowError::Eos));
+    rig.push(3).unwrap();
+    wait_for("its end", || ended.state() == "eos");
+    assert!(!drain());
+    rig.tee.release_request_pad(&ended.pad);
+    assert!(drain());
 }
 
 /// A pool of no more buffers than the answer asks for.

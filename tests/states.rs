@@ -248,3 +248,24 @@ fn a_flush_passes_an_evicted_consumer() {
         assert!(consumer.offsets().ends_with(&[8, 9]));
     }
 }
+
+/// Its EOS was the end of one stream; the same branch gets the next one.
+#[test]
+fn an_evicted_branch_that_asks_to_be_served_again_is() {
+    let rig = Rig::started();
+    let fine = rig.consumer("fine");
+    let lags = rig.full_consumer("lags");
+    lags.pad.set_property("max-lag", 1u64);
+    rig.push_all(5..8);
+    assert_eq!(lags.state(), "evicted");
+    lags.unstick();
+    wait_for("its EOS", || !lags.events(gst::EventType::Eos).is_empty());
+    lags.forget();
+    assert!(lags.sink.push_event(gst::event::Reconfigure::new()));
+    rig.push_all(8..10);
+    for consumer in [&fine, &lags] {
+        consumer.wait_idle();
+    }
+    assert_eq!(lags.story(), ["stream-start", "caps", "segment", "8", "9"]);
+    assert_eq!(lags.state(), "ok");
+}

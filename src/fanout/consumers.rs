@@ -155,11 +155,12 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         });
     }
 
-    /// Takes effect at once.
-    pub(crate) fn set_limits(&self, id: TakerId, limits: Limits, now: u64) {
+    /// Takes effect at once. The limits are read under the lock, as all settings: of two that are
+    /// made at once the last one stays.
+    pub(crate) fn set_limits(&self, id: TakerId, limits: impl FnOnce() -> Limits, now: u64) {
         self.locked(|core, later| {
             core.with(id, now, later, |taker, cx| {
-                taker.set_limits(limits);
+                taker.set_limits(limits());
                 taker.fit(cx);
             });
             core.trim(later);
@@ -167,15 +168,15 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         });
     }
 
-    pub(crate) fn set_label(&self, id: TakerId, label: Label, now: u64) {
+    pub(crate) fn set_label(&self, id: TakerId, label: impl FnOnce() -> Label, now: u64) {
         self.locked(|core, later| {
-            core.with(id, now, later, |taker, cx| taker.rename(cx, label));
+            core.with(id, now, later, |taker, cx| taker.rename(cx, label()));
         });
     }
 
-    pub(crate) fn set_gop_capacity(&self, capacity: u64) {
+    pub(crate) fn set_gop_capacity(&self, capacity: impl FnOnce() -> u64) {
         self.locked(|core, later| {
-            if core.log.set_gop_capacity(capacity, later) {
+            if core.log.set_gop_capacity(capacity(), later) {
                 core.tell_truncation(later);
             }
             core.trim(later);

@@ -280,8 +280,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.lock().strays.len().try_into().unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn set_report(&self, config: ReportConfig) {
+    pub(crate) fn set_report(&self, config: impl FnOnce() -> ReportConfig) {
         self.locked(|core, later| {
+            let config = config();
             let old = std::mem::replace(&mut core.desk.config, config);
             if old.interval != config.interval {
                 core.each(0, later, |taker, _| {

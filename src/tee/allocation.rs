@@ -256,7 +256,12 @@ impl imp::DroneTee {
     /// DRAIN: true when no branch holds a frame any more.
     pub(super) fn answer_drain(&self, query: &gst::QueryRef) -> bool {
         self.stream.forget_gop();
-        let pads = self.branches();
+        // Who is served no longer may have frames all the same; who can not be asked has.
+        let mut pads = self.obj().consumers();
+        pads.retain(|pad| {
+            let is_branch = !pad.imp().is_receiver() && pad.is_active();
+            is_branch && (self.takes_part(pad) || pad.imp().may_hold_frames())
+        });
         let ask = Ask::put(self, Some(query.copy()), &pads);
         let all = pads.iter().all(|pad| ask.answer_of(pad) == Some(true));
         all && self.stream.is_drained()

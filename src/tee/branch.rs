@@ -121,6 +121,7 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
     let waker = thread_waker();
     let mut spare = None;
     let mut peer_was_inactive = false;
+    let mut was_evicted = false;
     let mut done = None;
     loop {
         spare.get_or_insert_with(|| waker.clone());
@@ -135,6 +136,8 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
             Taken::Closed => return,
             Taken::Event(Item::Event(event), beginning) => {
                 peer_was_inactive &= event.type_() != gst::EventType::FlushStop;
+                // After its EOS the peer needs a stream-start, of which it knows this one.
+                let event = if was_evicted { event.copy() } else { event };
                 let is_current = || tee.stream.is_current(id, beginning);
                 deliver_event(tee, pad, event, is_current);
             }
@@ -142,10 +145,12 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
             Taken::Evicted => {
                 gst::warning!(CAT, obj = pad, "Evicted, ending the branch");
                 pad.push_event(gst::event::Eos::new());
+                was_evicted = true;
             }
             // Told to who takes without a run.
             Taken::Begun => {}
             Taken::Frame(frame) => {
+                was_evicted = false;
                 if std::mem::take(&mut peer_was_inactive) {
                     send_sticky_again(pad);
                 }

@@ -168,6 +168,6 @@ impl imp::DroneTee {
         }
         self.obj().child_removed(pad, &pad.name());
         self.obj().notify("num-src-pads");
-        self.tell();
+        self.tell_if_alone();
     }
 }

@@ -5,13 +5,14 @@
 //! hold up upstream: a queue, for one, waits for its own stuck thread when it is flushed. So they
 //! are delivered by a helper thread of GStreamer's, and upstream waits only so long.
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::{DroneTee, DroneTeePad};
+use super::{CAT, DroneTee, DroneTeePad};
 
 /// How long upstream waits for the branches.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -84,7 +85,14 @@ pub(super) fn pass_flush_start(tee: &DroneTee, event: &gst::Event) {
 /// Out-of-band events of one pad, delivered in order by one thread at a time.
 #[derive(Default)]
 pub(super) struct OutOfBand {
-    waiting: Mutex<(std::collections::VecDeque<gst::Event>, bool)>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<gst::Event>,
+    /// A thread is at it.
+    delivering: bool,
 }
 
 /// More do not wait for a branch that hangs.
@@ -95,16 +103,19 @@ impl OutOfBand {
         let Some(element) = pad.parent_element() else {
             return;
         };
-        let oldest = {
+        let (oldest, is_busy) = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.0.push_back(event);
-            let oldest = (waiting.0.len() > MAX_OUT_OF_BAND).then(|| waiting.0.pop_front());
-            if std::mem::replace(&mut waiting.1, true) {
-                return;
-            }
-            oldest
+            waiting.events.push_back(event);
+            let too_many = waiting.events.len() > MAX_OUT_OF_BAND;
+            let oldest = too_many.then(|| waiting.events.pop_front()).flatten();
+            (oldest, std::mem::replace(&mut waiting.delivering, true))
         };
-        drop(oldest);
+        if let Some(oldest) = oldest {
+            gst::warning!(CAT, obj = pad, "The branch hangs, {oldest:?} is dropped");
+        }
+        if is_busy {
+            return;
+        }
         let pad = pad.clone();
         element.call_async(move |_| while pad.imp().out_of_band.pass_next(&pad) {});
     }
@@ -112,8 +123,8 @@ impl OutOfBand {
     fn pass_next(&self, pad: &DroneTeePad) -> bool {
         let event = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let event = waiting.0.pop_front();
-            waiting.1 = event.is_some();
+            let event = waiting.events.pop_front();
+            waiting.delivering = event.is_some();
             event
         };
         event.map(|event| pad.push_event(event)).is_some()

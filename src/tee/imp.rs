@@ -62,6 +62,10 @@ impl DroneTee {
         self.asked_for.load(Ordering::Relaxed)
     }
 
+    pub(super) fn has_reporter(&self) -> bool {
+        lock(&self.reporter).is_some()
+    }
+
     pub(super) fn note_leaving(&self, pad: &DroneTeePad) {
         lock(&self.leaving).push(pad.clone());
     }
@@ -79,7 +83,7 @@ impl DroneTee {
     fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut lock(&self.settings));
         self.stream
-            .set_gop_capacity(self.settings().gop_cache.into());
+            .set_gop_capacity(|| self.settings().gop_cache.into());
         for pad in self.obj().consumers() {
             pad.imp().apply();
         }
@@ -87,18 +91,19 @@ impl DroneTee {
         self.renew_if_outgrown();
     }
 
+    /// As all settings, these are read under the core's lock, so that of two that are made at once
+    /// the last one stays.
     pub(super) fn apply_report(&self) {
-        let settings = self.settings();
-        let noisy = self
-            .obj()
-            .consumers()
-            .iter()
-            .any(|pad| !pad.imp().is_silent());
-        self.stream.set_report(ReportConfig {
-            drops: settings.post_drop_messages || settings.qos_messages || noisy,
-            messages: settings.post_drop_messages,
-            interval: u64::from(settings.drop_messages_interval) * 1_000_000,
-            stall_timeout: settings.stall_timeout,
+        let pads = self.obj().consumers();
+        self.stream.set_report(|| {
+            let settings = self.settings();
+            let noisy = pads.iter().any(|pad| !pad.imp().is_silent());
+            ReportConfig {
+                drops: settings.post_drop_messages || settings.qos_messages || noisy,
+                messages: settings.post_drop_messages,
+                interval: u64::from(settings.drop_messages_interval) * 1_000_000,
+                stall_timeout: settings.stall_timeout,
+            }
         });
     }
 
@@ -112,17 +117,17 @@ impl DroneTee {
             pad.imp().reset();
         }
         self.apply_report();
+        let reporter = Reporter::start(&self.obj()).map_err(|error| {
+            gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
+            gst::StateChangeError
+        })?;
+        *lock(&self.reporter) = Some(reporter);
         for pad in self.obj().consumers().iter().filter(|pad| pad.is_active()) {
             // Requested while the state changed, and so reset after it had joined.
             pad.imp()
                 .activate(true)
                 .map_err(|_| gst::StateChangeError)?;
         }
-        let reporter = Reporter::start(&self.obj()).map_err(|error| {
-            gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
-            gst::StateChangeError
-        })?;
-        *lock(&self.reporter) = Some(reporter);
         Ok(())
     }
 
@@ -201,7 +206,6 @@ impl ObjectImpl for DroneTee {
         if let Err(error) = self.obj().add_pad(&self.sinkpad) {
             gst::error!(CAT, imp = self, "No sink pad: {error}");
         }
-        self.obj().set_element_flags(gst::ElementFlags::INDEXABLE);
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {

@@ -65,15 +65,21 @@ impl Drop for Reporter {
 
 impl imp::DroneTee {
     /// Tells all that is due, with no lock held.
-    pub(super) fn tell(&self) {
+    fn tell(&self) {
         self.stream.tell(now, |notice| self.post(notice));
     }
 
-    /// Tells all that is due before it returns, also if somebody else is at it; a handler that
-    /// hangs is waited for until `deadline`.
+    /// Tells what is due if there is no thread for it, which knows otherwise.
+    pub(super) fn tell_if_alone(&self) {
+        if !self.has_reporter() {
+            self.tell();
+        }
+    }
+
+    /// Returns when all is told that is due; a handler that hangs is waited for until `deadline`.
     pub(super) fn tell_until(&self, deadline: Instant) {
         loop {
-            self.tell();
+            self.tell_if_alone();
             if self.stream.is_told() || self.stream.tells_here() || Instant::now() >= deadline {
                 break;
             }

@@ -221,21 +221,25 @@ impl DroneTeePad {
 
     /// Whether frames have reached the branch and it lives, and whether it failed.
     pub(super) fn standing(&self) -> (bool, bool) {
-        let failed = self.state() == State::Failed;
-        let reached = self.frames_begun() > self.before_link.load(Ordering::Relaxed);
-        (reached && !failed, failed)
+        self.snapshot().map_or((false, false), |snapshot| {
+            let failed = snapshot.state == State::Failed;
+            let before = self.before_link.load(Ordering::Relaxed);
+            (frames_begun(&snapshot) > before && !failed, failed)
+        })
     }
 
-    fn frames_begun(&self) -> u64 {
-        self.snapshot().map_or(0, |snapshot| {
-            snapshot.ledger.frames_out + snapshot.ledger.in_flight
-        })
+    /// Whether frames have reached what is linked now, and may be there still.
+    pub(super) fn may_hold_frames(&self) -> bool {
+        let before = self.before_link.load(Ordering::Relaxed);
+        let begun = self.snapshot().as_ref().map_or(0, frames_begun);
+        self.obj().is_linked() && begun > before
     }
 
     fn set(&self, change: impl FnOnce(&mut PadSettings)) {
         change(&mut lock(&self.settings));
         self.apply();
         if let Some(tee) = self.tee() {
+            tee.imp().apply_report();
             tee.imp().renew_if_outgrown();
         }
     }
@@ -245,10 +249,9 @@ impl DroneTeePad {
         let (Some(tee), Some(id)) = (self.tee(), self.id()) else {
             return;
         };
-        let limits = self.settings().limits(tee.imp().settings().depth);
-        tee.imp().stream.set_label(id, self.label(), now());
+        let limits = || self.settings().limits(tee.imp().settings().depth);
+        tee.imp().stream.set_label(id, || self.label(), now());
         tee.imp().stream.set_limits(id, limits, now());
-        tee.imp().apply_report();
     }
 
     fn ledger_value(&self, name: &str, ledger: &Ledger) -> Option<u64> {
@@ -265,6 +268,11 @@ impl DroneTeePad {
             }
         })
     }
+}
+
+/// Frames that were handed to the branch.
+fn frames_begun(snapshot: &Snapshot) -> u64 {
+    snapshot.ledger.frames_out + snapshot.ledger.in_flight
 }
 
 /// The pad's name without `src_`; a number alone keeps it.
@@ -351,8 +359,8 @@ impl PadImpl for DroneTeePad {
         // What is known of the branch is of the one before.
         *lock(&self.offer) = None;
         self.overdue.forgive();
-        self.before_link
-            .store(self.frames_begun(), Ordering::Relaxed);
+        let begun = self.snapshot().as_ref().map_or(0, frames_begun);
+        self.before_link.store(begun, Ordering::Relaxed);
         self.readmit();
         self.unlinked.store(false, Ordering::Release);
     }

@@ -249,7 +249,7 @@ fn pad_settings() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("max-lag")
             .nick("Max. lag (frames)")
-            .blurb("The consumer is evicted once dropped-slow passes this many frames (0 = never)")
+            .blurb("The consumer is evicted, and its branch sent EOS, once dropped-slow passes this many frames (0 = never)")
             .default_value(0)
             .mutable_playing()
             .build(),

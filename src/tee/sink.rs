@@ -133,7 +133,7 @@ impl imp::DroneTee {
             gst::QueryViewMut::Allocation(allocation) => self.answer_allocation(allocation),
             gst::QueryViewMut::Drain(drain) => self.answer_drain(drain),
             _ if serialized => self.answer_serialized(query),
-            gst::QueryViewMut::Scheduling(_) | gst::QueryViewMut::Latency(_) => {
+            gst::QueryViewMut::Scheduling(_) => {
                 gst::Pad::query_default(pad, Some(&*self.obj()), query)
             }
             _ => self.answer_any(query),

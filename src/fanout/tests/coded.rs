@@ -121,7 +121,7 @@ fn time_that_goes_back_behind_a_keyframe_is_no_reason_to_wait_for_ever() {
 #[test]
 fn headers_before_a_keyframe_stay_with_it() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(5);
+    rig.fan.set_gop_capacity(|| 5);
     let one = rig.join(depth(6));
     // Two headers, one without a time, then the keyframe and one that needs it.
     let group = |rig: &mut Rig, at: u64| {
@@ -158,7 +158,7 @@ fn publish_header(rig: &mut Rig, pts: Option<u64>) {
 fn headers_are_not_for_a_keyframe_behind_a_flush_or_new_caps() {
     for flush in [false, true] {
         let mut rig = Rig::new();
-        rig.fan.set_gop_capacity(5);
+        rig.fan.set_gop_capacity(|| 5);
         publish_header(&mut rig, None);
         let one = rig.join(depth(6));
         if flush {

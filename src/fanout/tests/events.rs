@@ -191,7 +191,7 @@ fn the_bound_holds_again_after_it_could_not_be_held() {
 #[test]
 fn the_cache_does_not_hold_events_without_bound() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(5);
+    rig.fan.set_gop_capacity(|| 5);
     rig.event(Start);
     rig.publish("kd");
     rig.event(Tag);

@@ -8,7 +8,7 @@ use DropReason::{NotLinked, Slow, Stale, WaitingKeyframe};
 #[test]
 fn a_joiner_gets_the_frames_from_the_last_keyframe_on() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.event(Kind::Start);
     rig.event(Kind::Caps);
     rig.publish("kd");
@@ -28,7 +28,7 @@ fn a_joiner_gets_the_frames_from_the_last_keyframe_on() {
 #[test]
 fn a_joiner_that_falls_back_further_goes_on_at_the_next_keyframe() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.publish("kddd");
     let one = rig.join(Limits {
         max_lag: 1,
@@ -49,7 +49,7 @@ fn a_joiner_that_falls_back_further_goes_on_at_the_next_keyframe() {
 #[test]
 fn a_joiner_that_never_catches_up_has_the_usual_limits_after_a_loss() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.publish("kd");
     let one = rig.join(depth(2));
     for _ in 0..10 {
@@ -78,7 +78,7 @@ fn a_joiner_that_catches_up_loses_nothing_however_many_come_meanwhile() {
     ];
     for limits in [usual].into_iter().chain(more) {
         let mut rig = Rig::new();
-        rig.fan.set_gop_capacity(20);
+        rig.fan.set_gop_capacity(|| 20);
         rig.publish("kddddddddddddddddddd");
         let one = rig.join(limits);
         let mut taken = 0;
@@ -103,7 +103,7 @@ fn a_joiner_that_catches_up_loses_nothing_however_many_come_meanwhile() {
 #[test]
 fn cached_frames_have_not_waited_before_the_joiner_came() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.publish("kd");
     rig.now += 1_000 * MS;
     let one = rig.join(Limits {
@@ -121,7 +121,7 @@ fn cached_frames_have_not_waited_before_the_joiner_came() {
 #[test]
 fn of_raw_video_the_last_frame_is_cached() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(1);
+    rig.fan.set_gop_capacity(|| 1);
     rig.publish("kkk");
     assert_eq!(rig.alive(), [2]);
     let one = rig.join(depth(4));
@@ -134,7 +134,7 @@ fn of_raw_video_the_last_frame_is_cached() {
 #[test]
 fn a_group_of_pictures_too_long_for_the_cache_is_told_once() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(2);
+    rig.fan.set_gop_capacity(|| 2);
     rig.publish("kdddd");
     assert!(rig.alive().is_empty());
     let one = rig.join(depth(4));
@@ -146,10 +146,10 @@ fn a_group_of_pictures_too_long_for_the_cache_is_told_once() {
         |notice| told += u32::from(matches!(notice, Notice::GopTruncated { capacity: 2 })),
     );
     assert_eq!(told, 2);
-    rig.fan.set_gop_capacity(4);
+    rig.fan.set_gop_capacity(|| 4);
     rig.publish("kdd");
     for capacity in [2, 2, 0] {
-        rig.fan.set_gop_capacity(capacity);
+        rig.fan.set_gop_capacity(|| capacity);
     }
     let mut told = 0;
     rig.fan.tell(
@@ -162,7 +162,7 @@ fn a_group_of_pictures_too_long_for_the_cache_is_told_once() {
 #[test]
 fn new_caps_and_flushes_empty_the_cache() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.publish("kd");
     rig.event(Kind::Caps);
     assert!(rig.alive().is_empty());
@@ -180,7 +180,7 @@ fn new_caps_and_flushes_empty_the_cache() {
 #[test]
 fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
     let mut rig = Rig::new();
-    rig.fan.set_gop_capacity(10);
+    rig.fan.set_gop_capacity(|| 10);
     rig.event(Kind::Start);
     rig.publish("kdkd");
     let id = rig.fan.join(label("one"), depth(4));

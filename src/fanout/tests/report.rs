@@ -41,7 +41,7 @@ fn states(notices: &[Notice]) -> Vec<(State, State)> {
 }
 
 fn config(rig: &Rig, interval: u64, stall_timeout: u64) {
-    rig.fan.set_report(ReportConfig {
+    rig.fan.set_report(|| ReportConfig {
         drops: true,
         messages: true,
         interval,
@@ -231,7 +231,7 @@ fn messages_tell_what_came_while_they_were_off() {
     let mut rig = Rig::new();
     let one = rig.join(depth(1));
     let report = |rig: &Rig, messages| {
-        rig.fan.set_report(ReportConfig {
+        rig.fan.set_report(|| ReportConfig {
             drops: true,
             messages,
             interval: 0,
@@ -255,7 +255,7 @@ fn messages_tell_what_came_while_they_were_off() {
 fn a_stall_timeout_that_is_never_over_is_none() {
     let mut rig = Rig::new();
     let one = rig.join(depth(1));
-    rig.fan.set_report(ReportConfig {
+    rig.fan.set_report(|| ReportConfig {
         drops: true,
         messages: true,
         interval: 1,

@@ -37,7 +37,7 @@ fn a_smaller_depth_takes_effect_at_once() {
     let mut rig = Rig::new();
     let one = rig.join(depth(4));
     rig.publish("kkkk");
-    rig.fan.set_limits(one.id, depth(1), rig.now);
+    rig.fan.set_limits(one.id, || depth(1), rig.now);
     assert_eq!(rig.ledger(&one).waiting, 1);
     assert_eq!(rig.dropped(&one, Slow), 3);
     assert_eq!(rig.alive(), [3]);
@@ -67,7 +67,7 @@ fn bytes_and_time_are_limits_but_one_frame_may_wait() {
             time: limits.time.min(1),
             ..limits
         };
-        rig.fan.set_limits(one.id, tiny, rig.now);
+        rig.fan.set_limits(one.id, || tiny, rig.now);
         rig.publish("kkk");
         assert_eq!(rig.drain(&one), "6!");
     }
@@ -144,7 +144,7 @@ fn who_waits_learns_of_an_eviction() {
         max_lag: 1,
         ..depth(1)
     };
-    rig.fan.set_limits(one.id, strict, rig.now);
+    rig.fan.set_limits(one.id, || strict, rig.now);
     assert!(one.woken.load(Ordering::SeqCst) > before);
     assert_eq!(rig.drain(&one), "evicted");
 }

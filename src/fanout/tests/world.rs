@@ -91,7 +91,7 @@ impl World {
             }
             Op::Join(limits) => self.join(limits),
             Op::SetCapacity(capacity) => {
-                self.rig.fan.set_gop_capacity(capacity);
+                self.rig.fan.set_gop_capacity(|| capacity);
                 self.model.cache.set_capacity(capacity);
             }
             Op::ForgetGop => {
@@ -146,7 +146,7 @@ impl World {
                 self.model.readmit(index, now);
             }
             Op::SetLimits(_, limits) => {
-                self.rig.fan.set_limits(id, limits, now);
+                self.rig.fan.set_limits(id, || limits, now);
                 self.model.set_limits(index, limits, now);
             }
             _ => unreachable!(),
