@@ -5,7 +5,7 @@
 //! asking from upstream's thread would wait for the branch's stream lock. Upstream waits for all
 //! branches together no longer than [`PATIENCE`].
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use glib::translate::IntoGlib;
@@ -15,7 +15,7 @@ use gst::subclass::prelude::*;
 use super::flush::PATIENCE;
 use super::inquiry::take_over;
 use super::item::Item;
-use super::{CAT, DroneTeePad, imp, now};
+use super::{CAT, DroneTeePad, imp, lock, now};
 use crate::fanout::{State, TakerId};
 
 /// A query on its way to the branches, with what they answered; without one it only has to pass.
@@ -65,7 +65,7 @@ impl Ask {
         {
             pad.imp().remember_offer(Offer::new(allocation, answered));
         }
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = lock(&self.answers);
         answers.push(Answer {
             pad: pad.clone(),
             answered,
@@ -87,7 +87,7 @@ impl Ask {
         }
         tee.stream.publish_event(Item::Query(ask.clone()), now());
         let deadline = Instant::now() + PATIENCE;
-        let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&ask.answers);
         let all = |answers: &Vec<Answer>| {
             pads.iter()
                 .all(|pad| answers.iter().any(|answer| answer.pad == *pad))
@@ -102,7 +102,7 @@ impl Ask {
 
     /// What the branch answered, if it did in time.
     fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&self.answers);
         let answer = answers.iter().find(|answer| answer.pad == *pad)?;
         Some(answer.answered)
     }
@@ -271,7 +271,7 @@ impl imp::DroneTee {
     pub(super) fn answer_serialized(&self, query: &mut gst::QueryRef) -> bool {
         let pads = self.branches();
         let ask = Ask::put(self, Some(query.copy()), &pads);
-        let answers = ask.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&ask.answers);
         let mut answered = answers.iter().filter(|answer| answer.answered);
         let answer = answered.find_map(|answer| answer.query.as_ref());
         answer.is_some_and(|answer| {

@@ -12,7 +12,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::item::Item;
-use super::{CAT, DroneTeePad, imp, now};
+use super::{CAT, DroneTeePad, imp, lock, now};
 use crate::fanout::{Done, Outcome, Taken, TakenFrame};
 use crate::reason::DropReason;
 
@@ -55,7 +55,7 @@ impl Branch {
         let left = Arc::new(Left::default());
         let [weak, entering, leaving] = [pad.downgrade(), pad.downgrade(), pad.downgrade()];
         let signal = left.clone();
-        let lock = gst::TaskLock::new();
+        let task_lock = gst::TaskLock::new();
         let task = gst::Task::builder(move |task| {
             if let Some(pad) = weak.upgrade()
                 && let Some(tee) = pad.imp().tee()
@@ -65,11 +65,11 @@ impl Branch {
             // Failing to stop would mean that it is stopped.
             let _ = task.stop();
         })
-        .lock(&lock)
+        .lock(&task_lock)
         .enter_callback(move |task| post_status(&entering, task, gst::StreamStatusType::Enter))
         .leave_callback(move |task| {
             post_status(&leaving, task, gst::StreamStatusType::Leave);
-            *signal.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            *lock(&signal.left) = true;
             signal.changed.notify_all();
         })
         .build();
@@ -87,11 +87,7 @@ impl Branch {
 
     /// Waits until the thread has ended, at most until `deadline`; false if it has not.
     pub(super) fn wait_left(&self, deadline: Instant) -> bool {
-        let left = self
-            .left
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let left = lock(&self.left.left);
         let patience = deadline.saturating_duration_since(Instant::now());
         let (left, _) = self
             .left

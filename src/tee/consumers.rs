@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! How src pads come and go.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::props::PadSettings;
-use super::{CAT, DroneTee, DroneTeePad, imp};
+use super::{CAT, DroneTee, DroneTeePad, imp, lock};
 
 /// The names of pads that are on their way.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Names {
 impl Names {
     /// True if nobody else has the name, or is about to.
     fn reserve(&self, element: &DroneTee, name: &str) -> bool {
-        let mut adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut adding = lock(&self.adding);
         let is_free = element.static_pad(name).is_none() && adding.iter().all(|one| one != name);
         if is_free {
             adding.push(name.to_owned());
@@ -39,7 +39,7 @@ impl Names {
     }
 
     fn release(&self, name: &str) {
-        let mut adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut adding = lock(&self.adding);
         adding.retain(|one| one != name);
     }
 }

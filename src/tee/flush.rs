@@ -6,13 +6,13 @@
 //! are delivered by a helper thread of GStreamer's, and upstream waits only so long.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::{CAT, DroneTee, DroneTeePad};
+use super::{CAT, DroneTee, DroneTeePad, lock};
 
 /// How long upstream waits for the branches.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -26,26 +26,17 @@ pub(super) struct Flush {
 
 impl Flush {
     fn begin(&self) {
-        *self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += 1;
+        *lock(&self.under_way) += 1;
     }
 
     fn end(&self) {
-        *self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) -= 1;
+        *lock(&self.under_way) -= 1;
         self.delivered.notify_all();
     }
 
     /// For the branch's own thread: until all are delivered.
     pub(super) fn wait_delivered(&self) {
-        let under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let under_way = lock(&self.under_way);
         drop(
             self.delivered
                 .wait_while(under_way, |under_way| *under_way > 0),
@@ -53,10 +44,7 @@ impl Flush {
     }
 
     fn wait_until(&self, deadline: Instant) {
-        let under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let under_way = lock(&self.under_way);
         let patience = deadline.saturating_duration_since(Instant::now());
         drop(
             self.delivered
@@ -104,7 +92,7 @@ impl OutOfBand {
             return;
         };
         let (oldest, is_busy) = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.waiting);
             waiting.events.push_back(event);
             let too_many = waiting.events.len() > MAX_OUT_OF_BAND;
             let oldest = too_many.then(|| waiting.events.pop_front()).flatten();
@@ -122,7 +110,7 @@ impl OutOfBand {
 
     fn pass_next(&self, pad: &DroneTeePad) -> bool {
         let event = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.waiting);
             let event = waiting.events.pop_front();
             waiting.delivering = event.is_some();
             event

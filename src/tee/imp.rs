@@ -2,7 +2,7 @@
 //! The element's subclass: templates, properties, request and release, states, ChildProxy.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use glib::prelude::*;
@@ -15,7 +15,7 @@ use super::consumers::Names;
 use super::messages::Reporter;
 use super::props::{self, Settings};
 use super::sink::Incoming;
-use super::{CAT, DroneTeePad, Stream, caps, now};
+use super::{CAT, DroneTeePad, Stream, caps, lock, now};
 use crate::fanout::ReportConfig;
 
 pub struct DroneTee {
@@ -29,10 +29,6 @@ pub struct DroneTee {
     pub(super) names: Names,
     /// Pads whose summary is still to be told.
     leaving: Mutex<Vec<DroneTeePad>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl DroneTee {

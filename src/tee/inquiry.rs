@@ -11,7 +11,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::{CAT, DroneTeePad, imp};
+use super::{CAT, DroneTeePad, imp, lock};
 
 /// How long upstream waits for the branches. Not as short as for ALLOCATION, since without an
 /// answer the stream may get a format that the branch can not take.
@@ -23,15 +23,12 @@ pub(super) struct Overdue(Mutex<Arc<AtomicU32>>);
 
 impl Overdue {
     fn count(&self) -> Arc<AtomicU32> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     /// Another branch is there: what the one before owes is not its fault.
     pub(super) fn forgive(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        *lock(&self.0) = Arc::default();
     }
 }
 
@@ -51,7 +48,7 @@ struct Answers {
 impl Inquiry {
     fn ask(&self, pad: &DroneTeePad, owed: &AtomicU32, index: usize, mut query: gst::Query) {
         let answered = query.get_mut().is_some_and(|query| pad.peer_query(query));
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = lock(&self.answers);
         if answers.closed {
             owed.fetch_sub(1, Ordering::AcqRel);
         } else {
@@ -62,7 +59,7 @@ impl Inquiry {
 
     /// Waits for the answers; who has not given one by then is overdue.
     fn close(&self, owed: &[Arc<AtomicU32>]) -> Vec<Option<gst::Query>> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&self.answers);
         let missing = |answers: &mut Answers| answers.by_pad.iter().any(Option::is_none);
         let (mut answers, _) = self
             .answered
@@ -90,11 +87,7 @@ impl imp::DroneTee {
         let owed: Vec<_> = pads.iter().map(|pad| pad.imp().overdue.count()).collect();
         let overdue = |owed: &Arc<AtomicU32>| owed.load(Ordering::Acquire) > 0;
         let hanging: Vec<_> = owed.iter().map(overdue).collect();
-        inquiry
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_pad = hanging.iter().map(|hangs| hangs.then_some(None)).collect();
+        lock(&inquiry.answers).by_pad = hanging.iter().map(|hangs| hangs.then_some(None)).collect();
         for (index, pad) in pads
             .iter()
             .enumerate()

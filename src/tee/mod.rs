@@ -17,6 +17,7 @@ mod receiver;
 mod sink;
 mod stats;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use glib::prelude::*;
@@ -73,4 +74,11 @@ pub(crate) fn now() -> u64 {
 
 pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
     gst::Element::register(plugin, "dronetee", gst::Rank::NONE, DroneTee::static_type())
+}
+
+/// Locks are held for a look or a change of their own data; the core's alone may be held over those
+/// of settings and of a pad's last accounts, which are read and left under it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic leaves them half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The src pad: one consumer's settings and what can be read of it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use glib::prelude::*;
@@ -18,7 +18,7 @@ use super::inquiry::Overdue;
 use super::messages::flow_from;
 use super::props::{self, PadSettings, dropped_name};
 use super::stats::{Qos, Timings, saturated};
-use super::{DroneTee, now};
+use super::{DroneTee, lock, now};
 use crate::fanout::{Label, Snapshot, State, TakerId};
 use crate::ledger::Ledger;
 use crate::reason::DropReason;
@@ -46,10 +46,6 @@ pub struct DroneTeePad {
     warned_of_latency: AtomicBool,
     /// The last accounts of a pad that was released.
     last: Mutex<Option<Snapshot>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl DroneTeePad {
