@@ -247,3 +247,36 @@ fn a_pad_linked_while_the_stream_ends_gets_what_is_kept_before_the_end() {
         assert_eq!(late.story()[..5], story, "round {round}");
     }
 }
+
+/// As the end: not before what is kept, nor once more after it.
+#[test]
+fn custom_events_keep_their_place_when_a_link_comes_between() {
+    for round in 0..300 {
+        let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
+        rig.begin(&common::caps(8));
+        let pad = rig.tee.request_pad_simple("src_late").unwrap();
+        rig.push(0).unwrap();
+        let events = || {
+            for _ in 0..10 {
+                let custom = gst::Structure::new_empty("custom");
+                let event = gst::event::CustomDownstream::new(custom);
+                rig.src.push_event(event);
+            }
+        };
+        let late = std::thread::scope(|scope| {
+            scope.spawn(events);
+            (0..round * 20).for_each(|_| std::hint::spin_loop());
+            rig.link(pad, None)
+        });
+        common::wait_for("the events", || {
+            late.events(gst::EventType::CustomDownstream).len() >= 10
+        });
+        let story = late.story();
+        let customs = story.iter().filter(|what| *what == "custom-downstream");
+        assert_eq!(
+            (customs.count(), &story[3][..]),
+            (10, "0"),
+            "{round}: {story:?}"
+        );
+    }
+}

@@ -329,3 +329,22 @@ fn the_pool_is_big_enough_for_the_frames_kept_for_late_joiners() {
     rig.tee.set_state(gst::State::Null).unwrap();
     pool.set_active(false).unwrap();
 }
+
+/// A question waits in the stream for whoever does not take; those who answered need not.
+#[test]
+fn released_pads_are_let_go_though_somebody_does_not_take() {
+    let rig = Rig::started();
+    let publisher = gstdronetee::FramePublisher::new(&rig.tee).unwrap();
+    let _idle = publisher.subscribe("idle").unwrap();
+    let branch = rig.consumer_with("branch", Some(offering(0, 0, &[])));
+    ask(&rig, 8);
+    branch.wait_idle();
+    let pad = branch.pad.downgrade();
+    rig.tee.release_request_pad(&branch.pad);
+    drop(branch);
+    wait_for("the pad to go", || {
+        // Messages of its thread hold it.
+        rig.messages("none");
+        pad.upgrade().is_none()
+    });
+}

@@ -248,3 +248,32 @@ fn of_two_with_one_name_one_comes_and_the_other_was_never_there() {
         }
     }
 }
+
+#[test]
+fn an_evicted_receiver_stays_closed_over_a_flush() {
+    for flush_first in [false, true] {
+        let source = Source::started(None);
+        let consumer = source.publisher.consumer("a").depth(1).max_lag(1);
+        let mut frames = consumer.subscribe().unwrap();
+        let flush = || {
+            for event in [
+                gst::event::FlushStart::new(),
+                gst::event::FlushStop::new(true),
+            ] {
+                assert!(source.sink.send_event(event));
+            }
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            assert!(source.sink.send_event(gst::event::Segment::new(&segment)));
+        };
+        if flush_first {
+            flush();
+        }
+        (0..6).for_each(|_| source.publish());
+        assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+        flush();
+        source.publish();
+        for _ in 0..2 {
+            assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+        }
+    }
+}

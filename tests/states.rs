@@ -240,6 +240,10 @@ fn a_flush_passes_an_evicted_consumer() {
         assert!(rig.src.push_event(event));
     }
     rig.segment();
+    // Its sink has lost its preroll and its EOS: without another one the pipeline never runs again.
+    let ends = || lags.events(gst::EventType::Eos).len();
+    wait_for("another EOS", || ends() == 2);
+    assert_eq!(lags.story().last().unwrap(), "eos");
     lags.pad.unlink(&lags.sink).unwrap();
     let again = rig.link(lags.pad.clone(), None);
     rig.push_all(8..10);

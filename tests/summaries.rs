@@ -163,3 +163,23 @@ fn a_consumer_that_joins_after_the_end_has_its_own() {
     assert_eq!(said.summaries("late").len(), 1);
     assert_eq!(number(&said.summaries("late")[0], "in"), 0);
 }
+
+/// There is no thread for messages then: who tells what the other was kept from telling?
+#[test]
+fn two_releases_at_once_after_the_stop_have_one_each() {
+    for _ in 0..200 {
+        let rig = Rig::started();
+        let pads = ["a", "b"].map(|name| rig.consumer(name).pad);
+        rig.tee.set_state(gst::State::Ready).unwrap();
+        let said = Said::on(&rig.bus);
+        std::thread::scope(|scope| {
+            for pad in &pads {
+                scope.spawn(|| rig.tee.release_request_pad(pad));
+            }
+        });
+        wait_for("both", || {
+            let told = |name| !said.summaries(name).is_empty();
+            told("a") && told("b")
+        });
+    }
+}

@@ -303,9 +303,9 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// Tells, with no lock held and in order, what is due now; nothing if somebody else does.
     ///
-    /// What comes up meanwhile is left to whoever reports: a handler that causes news with each
-    /// notice must not keep the caller forever.
-    pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice)) {
+    /// True if it was at it. What comes up meanwhile is left to whoever reports: a handler that
+    /// causes news with each notice must not keep the caller forever.
+    pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice)) -> bool {
         let now = clock();
         let due = self.locked(|core, _| {
             if core.desk.telling.is_some() {
@@ -315,7 +315,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             core.collect(now);
             Some(core.desk.outbox.len())
         });
-        let Some(due) = due else { return };
+        let Some(due) = due else { return false };
         let telling = Telling(self);
         for _ in 0..due {
             let notice = self.lock().desk.outbox.pop_front();
@@ -324,6 +324,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             }
         }
         drop(telling);
+        true
     }
 
     /// True when all that was due is told.

@@ -298,6 +298,7 @@ impl<E: Event> Taker<E> {
                 self.burst.exceeded();
             } else if self.is_over(cx.log) {
                 self.overtake(cx, 1, DropReason::Slow);
+                self.burst.exceeded();
             } else {
                 break;
             }

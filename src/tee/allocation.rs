@@ -27,8 +27,9 @@ pub(crate) struct Ask {
     answered: Condvar,
 }
 
+/// Of no pad nor pool: whoever does not take keeps the question in the stream for long.
 struct Answer {
-    pad: DroneTeePad,
+    id: Option<TakerId>,
     answered: bool,
     query: Option<gst::Query>,
 }
@@ -67,9 +68,9 @@ impl Ask {
         }
         let mut answers = lock(&self.answers);
         answers.push(Answer {
-            pad: pad.clone(),
+            id: pad.imp().id(),
             answered,
-            query,
+            query: query.filter(|query| query.type_() != gst::QueryType::Allocation),
         });
         self.answered.notify_all();
     }
@@ -90,7 +91,7 @@ impl Ask {
         let answers = lock(&ask.answers);
         let all = |answers: &Vec<Answer>| {
             pads.iter()
-                .all(|pad| answers.iter().any(|answer| answer.pad == *pad))
+                .all(|pad| answers.iter().any(|answer| answer.id == pad.imp().id()))
         };
         let patience = deadline.saturating_duration_since(Instant::now());
         drop(
@@ -103,7 +104,7 @@ impl Ask {
     /// What the branch answered, if it did in time.
     fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
         let answers = lock(&self.answers);
-        let answer = answers.iter().find(|answer| answer.pad == *pad)?;
+        let answer = answers.iter().find(|answer| answer.id == pad.imp().id())?;
         Some(answer.answered)
     }
 }

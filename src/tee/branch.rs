@@ -165,24 +165,28 @@ fn deliver_event(
     is_current: impl Fn() -> bool,
 ) {
     gst::debug!(CAT, obj = pad, "Passing on {event:?}");
-    match event.type_() {
+    let type_ = event.type_();
+    match type_ {
         // Its start must have arrived before.
         gst::EventType::FlushStop => pad.imp().flush.wait_delivered(),
-        gst::EventType::Eos => {
-            tee.tell_before_end();
-            if !pad.is_linked() {
-                // Whoever is linked later is told then, after the frames that are kept for it.
-                return;
-            }
-            // The link may be a moment older than the word of it.
-            pad.imp().begin_linked();
-            if !is_current() {
-                return;
-            }
-            // A pad refuses a second EOS.
-            pad.unset_pad_flags(gst::PadFlags::EOS);
-        }
+        gst::EventType::Eos => tee.tell_before_end(),
         _ => {}
+    }
+    let is_flush = type_ == gst::EventType::FlushStop;
+    if type_ == gst::EventType::Eos || !type_.is_sticky() && !is_flush {
+        // Whoever is linked now gets it after the frames that are kept for it; the link may be a
+        // moment older than the word of it.
+        if !pad.is_linked() {
+            return;
+        }
+        pad.imp().begin_linked();
+        if !is_current() {
+            return;
+        }
+    }
+    if type_ == gst::EventType::Eos {
+        // A pad refuses a second one.
+        pad.unset_pad_flags(gst::PadFlags::EOS);
     }
     if !pad.push_event(event) {
         gst::debug!(CAT, obj = pad, "The branch did not take the event");

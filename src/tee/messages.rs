@@ -66,7 +66,11 @@ impl Drop for Reporter {
 impl imp::DroneTee {
     /// Tells all that is due, with no lock held.
     fn tell(&self) {
-        self.stream.tell(now, |notice| self.post(notice));
+        // Without a thread for it nobody else tells what came up meanwhile.
+        while self.stream.tell(now, |notice| self.post(notice))
+            && !self.has_reporter()
+            && !self.stream.is_told()
+        {}
     }
 
     /// Tells what is due if there is no thread for it, which knows otherwise.

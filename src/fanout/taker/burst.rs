@@ -37,9 +37,12 @@ impl Burst {
 
     /// Too many waited even so: a consumer that never catches up has the usual limits in the end.
     pub(super) fn exceeded(&mut self) {
-        self.frames = self.frames.saturating_sub(1);
-        if self.frames == 0 {
+        if self.frames <= 1 {
             *self = Self::default();
+            return;
         }
+        self.bytes -= self.bytes / self.frames;
+        self.time -= self.time / self.frames;
+        self.frames -= 1;
     }
 }

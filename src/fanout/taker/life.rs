@@ -198,6 +198,8 @@ impl<E: Event> Taker<E> {
     /// The consumer gets `event`: at the end of the stream its accounts are told, but not again
     /// when that end is repeated for a branch that was linked after it.
     pub(super) fn note_end<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
+        // A flush undoes what an evicted one was told.
+        self.evicted_untold |= event.ends_flush() && self.mode == Mode::Ended(DropReason::Evicted);
         if event.ends_stream() {
             let waits = self.end_waits(cx);
             let owed = std::mem::replace(&mut self.owes_summary, waits);

@@ -56,6 +56,19 @@ fn a_joiner_that_never_catches_up_has_the_usual_limits_after_a_loss() {
         rig.publish("k");
     }
     assert_eq!(rig.ledger(&one).waiting, 2);
+    for limits in [(300, 0), (0, 30 * MS)] {
+        let mut rig = Rig::new();
+        rig.fan.set_gop_capacity(|| 10);
+        rig.publish("kdddd");
+        let (bytes, time) = limits;
+        let one = rig.join(Limits {
+            bytes,
+            time,
+            ..depth(100)
+        });
+        rig.publish(&"k".repeat(40));
+        assert_eq!(rig.ledger(&one).waiting, 3, "{limits:?}");
+    }
 }
 
 #[test]

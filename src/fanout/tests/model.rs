@@ -203,13 +203,18 @@ impl Party {
                 slow = true;
                 (count as usize, DropReason::Slow)
             } else if over {
+                slow = true;
                 (1, DropReason::Slow)
             } else {
                 break;
             };
             self.drop_oldest(count, reason);
             asks |= self.seek_key();
-            self.burst = self.burst.saturating_sub(slow.into());
+            if slow && self.burst > 0 {
+                let (bytes, time) = self.burst_size;
+                self.burst_size = (bytes - bytes / self.burst, time - time / self.burst);
+                self.burst -= 1;
+            }
             if self.burst == 0 {
                 self.burst_size = (0, 0);
             }
@@ -338,7 +343,11 @@ impl Party {
         }
         match self.queue.pop_front() {
             None => Got::Wait,
-            Some(Item::Event(kind, id)) => Got::Event(kind, id),
+            Some(Item::Event(kind, id)) => {
+                self.eviction_untold |=
+                    kind == Kind::FlushStop && self.mode == Mode::Ended(DropReason::Evicted);
+                Got::Event(kind, id)
+            }
             Some(Item::Frame(frame)) => {
                 self.flight = Some(true);
                 self.note_level();
