@@ -2,63 +2,21 @@
 //! The bytes of a frame: whose memory they are, when it is mapped and how long it lives.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "common/source.rs"]
+mod source;
+
 use std::os::fd::IntoRawFd;
-use std::time::Duration;
 
 use gst::prelude::*;
 use gst_allocators::prelude::*;
-use gstdronetee::{Error, Frame, FramePublisher, FrameReceiver};
+use gstdronetee::{Error, Frame};
+use source::{DEADLINE, Source};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A `dronetee` that the test pushes into.
-struct Source {
-    tee: gst::Element,
-    sink: gst::Pad,
-    publisher: FramePublisher,
-}
-
-impl Source {
-    fn new(caps: Option<&gst::Caps>) -> Self {
-        gst::init().unwrap();
-        gstdronetee::plugin_register_static().unwrap();
-        let tee = gst::ElementFactory::make("dronetee").build().unwrap();
-        let publisher = FramePublisher::new(&tee).unwrap();
-        let sink = tee.static_pad("sink").unwrap();
-        tee.set_state(gst::State::Playing).unwrap();
-        assert!(sink.send_event(gst::event::StreamStart::new("camera")));
-        if let Some(caps) = caps {
-            assert!(sink.send_event(gst::event::Caps::new(caps)));
-        }
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        assert!(sink.send_event(gst::event::Segment::new(&segment)));
-        Self {
-            tee,
-            sink,
-            publisher,
-        }
-    }
-
-    fn subscribe(&self, name: &str) -> FrameReceiver {
-        self.publisher.subscribe(name).unwrap()
-    }
-
-    fn publish(&self, buffer: gst::Buffer) {
-        self.sink.chain(buffer).unwrap();
-    }
-
-    /// The buffer as a consumer gets it.
-    fn through(&self, buffer: gst::Buffer) -> Frame {
-        let mut frames = self.subscribe("only");
-        self.publish(buffer);
-        frames.recv_timeout(DEADLINE).unwrap()
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.tee.set_state(gst::State::Null).unwrap();
-    }
+/// The buffer as a consumer gets it.
+fn taken(source: &Source, buffer: gst::Buffer) -> Frame {
+    let mut frames = source.publisher.subscribe("only").unwrap();
+    source.publish_buffer(buffer);
+    frames.recv_timeout(DEADLINE).unwrap()
 }
 
 fn info(format: gst_video::VideoFormat, width: u32, height: u32) -> gst_video::VideoInfo {
@@ -74,7 +32,7 @@ fn i420() -> gst_video::VideoInfo {
 }
 
 fn through(info: &gst_video::VideoInfo, buffer: gst::Buffer) -> Frame {
-    Source::new(Some(&info.to_caps().unwrap())).through(buffer)
+    taken(&Source::started(Some(&info.to_caps().unwrap())), buffer)
 }
 
 /// A buffer with a memory of each of these sizes, filled with its number.
@@ -234,21 +192,21 @@ fn frames_that_are_no_raw_video_have_bytes_and_no_planes() {
         .field("alignment", "au")
         .build();
     for caps in [Some(&coded), None] {
-        let frame = Source::new(caps).through(in_memories(&[100]));
+        let frame = taken(&Source::started(caps), in_memories(&[100]));
         assert_eq!(frame.caps(), caps);
         assert_eq!(frame.video_info(), None);
         assert_eq!(frame.plane(0).unwrap_err(), Error::NotRawVideo);
         assert_eq!(frame.pixels().unwrap().len(), 100);
     }
-    let empty = Source::new(Some(&coded)).through(gst::Buffer::new());
+    let empty = taken(&Source::started(Some(&coded)), gst::Buffer::new());
     assert_eq!(empty.pixels().unwrap().len(), 0);
 }
 
 #[test]
 fn bytes_outlive_frame_receiver_and_pipeline() {
-    let source = Source::new(Some(&i420().to_caps().unwrap()));
-    let mut frames = source.subscribe("a");
-    source.publish(in_memories(&[64 * 48, 32 * 24, 32 * 24]));
+    let source = Source::started(Some(&i420().to_caps().unwrap()));
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    source.publish_buffer(in_memories(&[64 * 48, 32 * 24, 32 * 24]));
     let frame = frames.recv_timeout(DEADLINE).unwrap();
     let luma = frame.plane(0).unwrap();
     let address = luma.as_ptr();
@@ -273,10 +231,10 @@ fn a_buffer_returns_to_its_pool_with_the_last_bytes_of_it() {
     pool.set_active(true).unwrap();
     let at_once = gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);
     let acquire = || pool.acquire_buffer(Some(&at_once));
-    let source = Source::new(Some(&caps));
-    let mut receivers = ["a", "b", "c"].map(|name| source.subscribe(name));
+    let source = Source::started(Some(&caps));
+    let mut receivers = ["a", "b", "c"].map(|name| source.publisher.subscribe(name).unwrap());
     for _ in 0..3 {
-        source.publish(acquire().unwrap());
+        source.publish_buffer(acquire().unwrap());
         let mut bytes = Vec::new();
         for frames in &mut receivers {
             let frame = frames.recv_timeout(DEADLINE).unwrap();
@@ -341,11 +299,11 @@ fn device_caps() -> gst::Caps {
 #[test]
 fn device_memory_is_mapped_only_when_asked_for() {
     let device = Device::new("mapped");
-    let source = Source::new(Some(&device_caps()));
-    let mut receivers = ["a", "b"].map(|name| source.subscribe(name));
+    let source = Source::started(Some(&device_caps()));
+    let mut receivers = ["a", "b"].map(|name| source.publisher.subscribe(name).unwrap());
     // More than fit, so that frames give way and carry DISCONT, which must not map either.
     for _ in 0..10 {
-        source.publish(device.buffer(std::fs::OpenOptions::new().read(true)));
+        source.publish_buffer(device.buffer(std::fs::OpenOptions::new().read(true)));
     }
     assert!(!device.is_mapped());
     for frames in &mut receivers {
@@ -369,8 +327,11 @@ fn device_memory_is_mapped_only_when_asked_for() {
 #[test]
 fn memory_that_can_not_be_mapped_is_an_error() {
     let device = Device::new("unmappable");
-    let source = Source::new(Some(&device_caps()));
-    let frame = source.through(device.buffer(std::fs::OpenOptions::new().write(true)));
+    let source = Source::started(Some(&device_caps()));
+    let frame = taken(
+        &source,
+        device.buffer(std::fs::OpenOptions::new().write(true)),
+    );
     assert_eq!(frame.pixels().unwrap_err(), Error::Map);
     assert_eq!(frame.plane(0).unwrap_err(), Error::Map);
     assert_eq!(frame.buffer().size(), i420().size());

@@ -144,9 +144,7 @@ fn what_is_kept_goes_with_a_flush_new_caps_and_the_end_of_the_run() {
     type Forget = fn(&Stream);
     let forget: [Forget; 4] = [
         |stream| {
-            assert!(stream.rig.src.push_event(gst::event::FlushStart::new()));
-            assert!(stream.rig.src.push_event(gst::event::FlushStop::new(true)));
-            stream.rig.segment();
+            stream.rig.flush();
         },
         |stream| {
             let mut caps = stream.coded.caps.clone();
@@ -176,13 +174,7 @@ fn what_is_kept_goes_with_a_flush_new_caps_and_the_end_of_the_run() {
 fn a_pad_linked_after_a_flush_starts_with_the_last_keyframe() {
     let stream = Stream::new(H264, 30, 0);
     let pad = stream.rig.tee.request_pad_simple("src_late").unwrap();
-    for event in [
-        gst::event::FlushStart::new(),
-        gst::event::FlushStop::new(true),
-    ] {
-        assert!(stream.rig.src.push_event(event));
-    }
-    stream.rig.segment();
+    stream.rig.flush();
     stream.push(0..GROUP - 1);
     let missed: u64 = pad.property("dropped-not-linked");
     assert_eq!(missed, GROUP as u64 - 1);

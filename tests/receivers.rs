@@ -2,6 +2,9 @@
 //! Receivers over starts, stops and restarts, and two of them at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "common/source.rs"]
+mod source;
+
 use std::cell::RefCell;
 use std::sync::mpsc;
 use std::sync::{Barrier, Mutex};
@@ -9,60 +12,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstdronetee::{Error, FramePublisher, FrameReceiver, RecvError};
-
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A `dronetee` that the test pushes into.
-struct Source {
-    tee: gst::Element,
-    sink: gst::Pad,
-    publisher: FramePublisher,
-}
-
-impl Source {
-    fn idle() -> Self {
-        gst::init().unwrap();
-        gstdronetee::plugin_register_static().unwrap();
-        let tee = gst::ElementFactory::make("dronetee").build().unwrap();
-        let publisher = FramePublisher::new(&tee).unwrap();
-        let sink = tee.static_pad("sink").unwrap();
-        Self {
-            tee,
-            sink,
-            publisher,
-        }
-    }
-
-    fn started(caps: Option<&gst::Caps>) -> Self {
-        let source = Self::idle();
-        source.set(gst::State::Playing);
-        source.begin(caps);
-        source
-    }
-
-    fn set(&self, state: gst::State) {
-        self.tee.set_state(state).unwrap();
-    }
-
-    fn begin(&self, caps: Option<&gst::Caps>) {
-        assert!(self.sink.send_event(gst::event::StreamStart::new("camera")));
-        if let Some(caps) = caps {
-            assert!(self.sink.send_event(gst::event::Caps::new(caps)));
-        }
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        assert!(self.sink.send_event(gst::event::Segment::new(&segment)));
-    }
-
-    fn publish(&self) {
-        self.sink.chain(gst::Buffer::from_slice([0; 16])).unwrap();
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        let _ = self.tee.set_state(gst::State::Null);
-    }
-}
+use source::{DEADLINE, Source};
 
 /// Waits in a thread of its own; what came in the end.
 fn receive(mut frames: FrameReceiver) -> mpsc::Receiver<bool> {
@@ -125,7 +75,7 @@ fn a_restart_is_a_new_stream() {
     source.publish();
     let kept = frames.recv_timeout(DEADLINE).unwrap();
     assert_eq!(kept.caps(), Some(&caps));
-    assert!(source.sink.send_event(gst::event::Eos::new()));
+    source.end();
     assert!(frames.recv().is_none());
     source.set(gst::State::Null);
     source.set(gst::State::Playing);
@@ -180,7 +130,7 @@ fn a_handler_that_takes_its_time_does_not_hold_up_a_receiver() {
         gst::BusSyncReply::Drop
     });
     let mut frames = source.publisher.subscribe("a").unwrap();
-    assert!(source.sink.send_event(gst::event::Eos::new()));
+    source.end();
     let begin = Instant::now();
     assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
     assert!(begin.elapsed() < DEADLINE, "as long as the handler");
@@ -255,22 +205,12 @@ fn an_evicted_receiver_stays_closed_over_a_flush() {
         let source = Source::started(None);
         let consumer = source.publisher.consumer("a").depth(1).max_lag(1);
         let mut frames = consumer.subscribe().unwrap();
-        let flush = || {
-            for event in [
-                gst::event::FlushStart::new(),
-                gst::event::FlushStop::new(true),
-            ] {
-                assert!(source.sink.send_event(event));
-            }
-            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-            assert!(source.sink.send_event(gst::event::Segment::new(&segment)));
-        };
         if flush_first {
-            flush();
+            source.flush();
         }
         (0..6).for_each(|_| source.publish());
         assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
-        flush();
+        source.flush();
         source.publish();
         for _ in 0..2 {
             assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);

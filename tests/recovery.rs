@@ -48,13 +48,7 @@ fn what_is_said_before_a_flush_is_over_after_it() {
     for flow in [gst::FlowError::Eos, gst::FlowError::Error] {
         let rig = Rig::started();
         let slow = answering(&rig, flow);
-        for event in [
-            gst::event::FlushStart::new(),
-            gst::event::FlushStop::new(true),
-        ] {
-            assert!(rig.src.push_event(event));
-        }
-        rig.segment();
+        rig.flush();
         slow.unstick();
         wait_for("its answer", || slow.count("in-flight") == 0);
         rig.push_all(1..4);

@@ -2,6 +2,9 @@
 //! A receiver as a `Stream`, on tokio.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "common/source.rs"]
+mod source;
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,69 +14,31 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use gst::prelude::*;
-use gstdronetee::{Frame, FramePublisher, FrameReceiver, Ledger};
+use gstdronetee::{Frame, FrameReceiver, Ledger};
+use source::{DEADLINE, Source};
 use tokio::time::timeout;
 
-const DEADLINE: Duration = Duration::from_secs(30);
 /// More than the tests publish, so that nothing is lost.
 const DEPTH: u32 = 4096;
 
-/// A `dronetee` that the test pushes into.
-struct Source {
-    tee: gst::Element,
-    sink: gst::Pad,
-    publisher: FramePublisher,
+fn started() -> Source {
+    gst::init().unwrap();
+    Source::started(Some(&gst::Caps::builder("video/x-raw").build()))
 }
 
-impl Source {
-    fn new() -> Self {
-        gst::init().unwrap();
-        gstdronetee::plugin_register_static().unwrap();
-        let tee = gst::ElementFactory::make("dronetee").build().unwrap();
-        let publisher = FramePublisher::new(&tee).unwrap();
-        let sink = tee.static_pad("sink").unwrap();
-        tee.set_state(gst::State::Playing).unwrap();
-        let caps = gst::Caps::builder("video/x-raw").build();
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        assert!(sink.send_event(gst::event::StreamStart::new("camera")));
-        assert!(sink.send_event(gst::event::Caps::new(&caps)));
-        assert!(sink.send_event(gst::event::Segment::new(&segment)));
-        Self {
-            tee,
-            sink,
-            publisher,
-        }
-    }
-
-    fn subscribe(&self, name: &str) -> FrameReceiver {
-        let consumer = self.publisher.consumer(name).depth(DEPTH);
-        consumer.subscribe().unwrap()
-    }
-
-    fn publish(&self) {
-        let frame = gst::Buffer::from_slice([0; 16]);
-        self.sink.chain(frame).unwrap();
-    }
-
-    fn end(&self) {
-        assert!(self.sink.send_event(gst::event::Eos::new()));
-    }
-
-    fn ledger(&self, name: &str) -> Ledger {
-        let consumers = self.publisher.health().consumers;
-        let found = consumers.iter().find(|consumer| consumer.consumer == name);
-        found.unwrap().ledger
-    }
-
-    fn consumers(&self) -> i32 {
-        self.tee.property("num-src-pads")
-    }
+fn subscribe(source: &Source, name: &str) -> FrameReceiver {
+    let consumer = source.publisher.consumer(name).depth(DEPTH);
+    consumer.subscribe().unwrap()
 }
 
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.tee.set_state(gst::State::Null).unwrap();
-    }
+fn ledger(source: &Source, name: &str) -> Ledger {
+    let consumers = source.publisher.health().consumers;
+    let found = consumers.iter().find(|consumer| consumer.consumer == name);
+    found.unwrap().ledger
+}
+
+fn consumers(source: &Source) -> i32 {
+    source.tee.property("num-src-pads")
 }
 
 /// As `StreamExt::next` does it.
@@ -98,8 +63,8 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_get_every_frame_until_the_end() {
-    let source = Source::new();
-    let tasks = ["a", "b"].map(|name| tokio::spawn(drain(source.subscribe(name))));
+    let source = started();
+    let tasks = ["a", "b"].map(|name| tokio::spawn(drain(subscribe(&source, name))));
     let source = Arc::new(source);
     let upstream = source.clone();
     let publishing = tokio::task::spawn_blocking(move || {
@@ -116,13 +81,13 @@ async fn tasks_get_every_frame_until_the_end() {
         assert_eq!(in_time(task).await.unwrap(), 3_000);
     }
     in_time(publishing).await.unwrap();
-    assert_eq!(source.consumers(), 0, "the tasks dropped their receivers");
+    assert_eq!(consumers(&source), 0, "the tasks dropped their receivers");
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn one_thread_serves_several_receivers() {
-    let source = Source::new();
-    let (a, b) = (source.subscribe("a"), source.subscribe("b"));
+    let source = started();
+    let (a, b) = (subscribe(&source, "a"), subscribe(&source, "b"));
     let publish = async {
         for _ in 0..100 {
             source.publish();
@@ -136,8 +101,8 @@ async fn one_thread_serves_several_receivers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_frame_is_lost_when_waiting_is_cancelled() {
-    let source = Arc::new(Source::new());
-    let mut frames = source.subscribe("a");
+    let source = Arc::new(started());
+    let mut frames = subscribe(&source, "a");
     for n in 0..300 {
         // Dropped while it waits.
         {
@@ -163,7 +128,7 @@ async fn no_frame_is_lost_when_waiting_is_cancelled() {
         assert_eq!((frame.seq(), frame.lost_before()), (n, 0));
         in_time(publishing).await.unwrap();
     }
-    let ledger = source.ledger("a");
+    let ledger = ledger(&source, "a");
     assert_eq!((ledger.frames_in, ledger.dropped.total()), (300, 0));
     assert!(ledger.balances());
 }
@@ -182,9 +147,9 @@ async fn end_stop_and_release_end_a_waiting_task() {
         }),
     ];
     for (how, end) in ends {
-        let source = Source::new();
+        let source = started();
         let (waits, waiting) = tokio::sync::oneshot::channel();
-        let mut frames = source.subscribe("a");
+        let mut frames = subscribe(&source, "a");
         let task = tokio::spawn(async move {
             let mut waits = Some(waits);
             poll_fn(|cx| {
@@ -204,13 +169,13 @@ async fn end_stop_and_release_end_a_waiting_task() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_aborted_task_releases_its_consumer() {
-    let source = Source::new();
-    let task = tokio::spawn(drain(source.subscribe("a")));
-    let other = tokio::spawn(drain(source.subscribe("b")));
-    assert_eq!(source.consumers(), 2);
+    let source = started();
+    let task = tokio::spawn(drain(subscribe(&source, "a")));
+    let other = tokio::spawn(drain(subscribe(&source, "b")));
+    assert_eq!(consumers(&source), 2);
     task.abort();
     assert!(in_time(task).await.unwrap_err().is_cancelled());
-    assert_eq!(source.consumers(), 1);
+    assert_eq!(consumers(&source), 1);
     for _ in 0..100 {
         source.publish();
     }
@@ -229,8 +194,8 @@ impl Wake for Wakes {
 
 #[test]
 fn who_polled_last_is_woken_and_nobody_else() {
-    let source = Source::new();
-    let mut frames = source.subscribe("a");
+    let source = started();
+    let mut frames = subscribe(&source, "a");
     let wakes = [Arc::<Wakes>::default(), Arc::default()];
     let wakers = wakes.clone().map(Waker::from);
     let mut poll = |waker: &Waker| {
@@ -274,8 +239,8 @@ impl Wake for Panics {
 
 #[test]
 fn a_waker_that_panics_is_its_owners_trouble() {
-    let source = Source::new();
-    let (mut bad, mut good) = (source.subscribe("bad"), source.subscribe("good"));
+    let source = started();
+    let (mut bad, mut good) = (subscribe(&source, "bad"), subscribe(&source, "good"));
     let wakes = Arc::<Wakes>::default();
     for (frames, waker) in [
         (&mut bad, Waker::from(Arc::new(Panics))),
@@ -295,8 +260,8 @@ fn a_waker_that_panics_is_its_owners_trouble() {
 
 #[test]
 fn a_look_in_between_does_not_take_the_place_of_who_waits() {
-    let source = Source::new();
-    let mut frames = source.subscribe("a");
+    let source = started();
+    let mut frames = subscribe(&source, "a");
     let wakes = Arc::<Wakes>::default();
     let waker = Waker::from(wakes.clone());
     let mut cx = Context::from_waker(&waker);

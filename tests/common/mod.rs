@@ -297,6 +297,17 @@ impl Rig {
         assert!(self.src.push_event(gst::event::Segment::new(&segment)));
     }
 
+    /// With the segment after it.
+    pub(crate) fn flush(&self) {
+        for event in [
+            gst::event::FlushStart::new(),
+            gst::event::FlushStop::new(true),
+        ] {
+            assert!(self.src.push_event(event));
+        }
+        self.segment();
+    }
+
     pub(crate) fn consumer(&self, name: &str) -> Consumer {
         self.consumer_with(name, None)
     }
