@@ -176,6 +176,9 @@ pub struct ConsumerHealth {
     pub ledger: Ledger,
     /// How long frames waited in the queue, 99th percentile since start.
     pub wait_p99: Duration,
+    /// How long the consumer took for a frame, 99th percentile since start: beyond the frame
+    /// duration it is too slow itself.
+    pub service_p99: Duration,
     /// How long the frame in flight has been so.
     pub in_flight_for: Duration,
 }

@@ -84,12 +84,16 @@ fn a_scrape_is_the_ledger() {
             seconds("dronetee_wait_p99"),
             consumer.wait_p99.as_secs_f64()
         );
+        assert_eq!(
+            seconds("dronetee_service_p99"),
+            consumer.service_p99.as_secs_f64()
+        );
         let since = seconds("dronetee_in_flight");
         assert!(since >= consumer.in_flight_for.as_secs_f64());
         assert_eq!(since > 0.0, name == NAMES[0], "{since}");
     }
     // Nothing else, so that nothing is left unchecked.
-    let per_consumer = 7 + REASONS.len();
+    let per_consumer = 8 + REASONS.len();
     assert_eq!(scrape.keys().count(), 4 + 3 * per_consumer, "{scrape:#?}");
 }
 

@@ -70,11 +70,16 @@ const GAUGES: [Figure<u64>; 3] = [
     ),
 ];
 
-const DURATIONS: [Figure<Duration>; 2] = [
+const DURATIONS: [Figure<Duration>; 3] = [
     (
         "dronetee_wait_p99",
         "How long frames waited in the queue, 99th percentile since start.",
         |consumer| consumer.wait_p99,
+    ),
+    (
+        "dronetee_service_p99",
+        "How long the consumer took for a frame, 99th percentile since start.",
+        |consumer| consumer.service_p99,
     ),
     (
         "dronetee_in_flight",

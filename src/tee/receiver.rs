@@ -117,16 +117,16 @@ impl DroneTee {
         let pads = self.consumers();
         let (totals, snapshots) = self.imp().stream.snapshot(now());
         let consumers = snapshots.into_iter().map(|snapshot| {
-            let mut wait_p99 = 0;
+            let mut p99 = [0; 2];
             if let Some(pad) = pads.iter().find(|pad| pad.imp().id() == Some(snapshot.id)) {
-                pad.imp()
-                    .with_timings(|timings| wait_p99 = timings.wait_p99());
+                pad.imp().with_timings(|timings| p99 = timings.p99());
             }
             ConsumerHealth {
                 consumer: snapshot.label.consumer.clone(),
                 state: snapshot.state,
                 ledger: snapshot.ledger,
-                wait_p99: Duration::from_nanos(wait_p99),
+                wait_p99: Duration::from_nanos(p99[0]),
+                service_p99: Duration::from_nanos(p99[1]),
                 in_flight_for: Duration::from_nanos(snapshot.in_flight_for),
             }
         });

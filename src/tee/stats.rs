@@ -45,10 +45,12 @@ impl Timings {
         }
     }
 
-    pub(crate) fn wait_p99(&self) -> u64 {
-        self.wait
-            .as_ref()
-            .map_or(0, |wait| wait.value_at_quantile(0.99))
+    /// Of the wait and of the service.
+    pub(crate) fn p99(&self) -> [u64; 2] {
+        [&self.wait, &self.service].map(|histogram| {
+            let p99 = |histogram: &Histogram<u32>| histogram.value_at_quantile(0.99);
+            histogram.as_ref().map_or(0, p99)
+        })
     }
 
     fn put(&self, stats: &mut gst::StructureRef) {
