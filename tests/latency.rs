@@ -124,3 +124,16 @@ fn a_variable_frame_rate_is_no_trouble_for_syncing_sinks() {
     let end = end.unwrap();
     assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
 }
+
+#[test]
+fn a_latency_that_is_not_defined_is_let_pass() {
+    let rig = Rig::started();
+    let consumer = rig.consumer("a");
+    let mut event = gst::event::Latency::new(gst::ClockTime::SECOND);
+    let fields = event.get_mut().unwrap().structure_mut();
+    fields.set("latency", gst::ClockTime::NONE);
+    consumer.sink.push_event(event);
+    assert_eq!(rig.push(0), Ok(gst::FlowSuccess::Ok));
+    consumer.wait_idle();
+    assert_eq!(consumer.count("out"), 1);
+}

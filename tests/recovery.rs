@@ -4,6 +4,10 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use common::{Answer, Consumer, Rig, caps, wait_for};
 use gst::prelude::*;
 
@@ -82,4 +86,36 @@ fn refused_caps_are_refused_and_the_next_are_not() {
     slow.wait_idle();
     assert_eq!(slow.offsets(), [0, 2]);
     assert_eq!(slow.count("dropped-error"), 1);
+}
+
+/// As a queue does that waits for its own stuck thread when it is flushed.
+#[test]
+fn a_branch_that_hangs_in_a_flush_is_no_trouble_for_the_next_one_on_its_pad() {
+    let rig = Rig::started();
+    let hung = rig.consumer("a");
+    rig.push(0).unwrap();
+    hung.wait_idle();
+    let hangs = Arc::new(AtomicBool::new(true));
+    let while_hanging = hangs.clone();
+    hung.sink
+        .add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
+            let begin = Instant::now();
+            let starts = info.event().unwrap().type_() == gst::EventType::FlushStart;
+            while starts && while_hanging.load(Ordering::SeqCst) {
+                std::thread::park_timeout(Duration::from_millis(1));
+                assert!(begin.elapsed() < common::DEADLINE);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    rig.flush();
+    rig.src.push_event(gst::event::CustomDownstreamOob::new(
+        gst::Structure::new_empty("before"),
+    ));
+    hung.pad.unlink(&hung.sink).unwrap();
+    let next = rig.link(hung.pad.clone(), None);
+    rig.flush();
+    rig.push_all(1..3);
+    next.wait_idle();
+    assert_eq!(next.offsets(), [1, 2]);
+    hangs.store(false, Ordering::SeqCst);
 }

@@ -147,10 +147,15 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     }
 
     /// The consumer may have recovered: it is served again, if it is active.
-    pub(crate) fn readmit(&self, id: TakerId, now: u64) {
+    ///
+    /// With `repeats`, if nothing waits for it, the last event does once more: sticky events come
+    /// with the next one only, which may be long in coming.
+    pub(crate) fn readmit(&self, id: TakerId, repeats: bool, now: u64) {
         self.locked(|core, later| {
             let start = core.log.start_live();
-            core.with(id, now, later, |taker, cx| taker.readmit(cx, start));
+            core.with(id, now, later, |taker, cx| {
+                taker.readmit(cx, start, repeats)
+            });
             core.settle();
         });
     }

@@ -207,9 +207,11 @@ impl imp::DroneTee {
             let offer = offer.filter(|offer| offer.caps.as_ref() == caps);
             offer.map_or(1, |offer| offer.min_buffers.max(1))
         };
-        let in_flight: u32 = pads.iter().map(keeps).sum();
+        let in_flight = pads.iter().map(keeps).fold(0, u32::saturating_add);
         let cached = self.settings().gop_cache;
-        deepest.unwrap_or(0) + cached + in_flight + self.stream.strays() + 1
+        [cached, in_flight, self.stream.strays(), 1]
+            .into_iter()
+            .fold(deepest.unwrap_or(0), u32::saturating_add)
     }
 
     /// True when upstream was answered before, but not for a branch that is here now, or for fewer

@@ -6,7 +6,7 @@
 //! are delivered by a helper thread of GStreamer's, and upstream waits only so long.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -17,39 +17,63 @@ use super::{CAT, DroneTee, DroneTeePad, lock};
 /// How long upstream waits for the branches.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Flush-starts on their way to the branch.
+/// Flush-starts on their way to the branch; another one once another branch is linked, which those
+/// that hang in the one before are not for.
 #[derive(Default)]
-pub(super) struct Flush {
-    under_way: Mutex<u32>,
+pub(super) struct Flush(Mutex<Arc<UnderWay>>);
+
+#[derive(Default)]
+struct UnderWay {
+    /// `None` at first, and once they are abandoned.
+    count: Mutex<Option<u32>>,
     delivered: Condvar,
 }
 
-impl Flush {
-    fn begin(&self) {
-        *lock(&self.under_way) += 1;
+impl UnderWay {
+    fn is_awaited(&self) -> bool {
+        lock(&self.count).is_some()
     }
 
     fn end(&self) {
-        *lock(&self.under_way) -= 1;
+        let mut count = lock(&self.count);
+        *count = count.map(|count| count - 1);
         self.delivered.notify_all();
+    }
+}
+
+impl Flush {
+    fn current(&self) -> Arc<UnderWay> {
+        lock(&self.0).clone()
+    }
+
+    fn begin(&self) -> Arc<UnderWay> {
+        let current = self.current();
+        let mut count = lock(&current.count);
+        *count = Some(count.unwrap_or(0) + 1);
+        drop(count);
+        current
+    }
+
+    /// Another branch is there.
+    pub(super) fn abandon(&self) {
+        let old = std::mem::take(&mut *lock(&self.0));
+        *lock(&old.count) = None;
+        old.delivered.notify_all();
     }
 
     /// For the branch's own thread: until all are delivered.
     pub(super) fn wait_delivered(&self) {
-        let under_way = lock(&self.under_way);
-        drop(
-            self.delivered
-                .wait_while(under_way, |under_way| *under_way > 0),
-        );
+        let current = self.current();
+        let some = |count: &mut Option<u32>| count.is_some_and(|count| count > 0);
+        drop(current.delivered.wait_while(lock(&current.count), some));
     }
 
     fn wait_until(&self, deadline: Instant) {
-        let under_way = lock(&self.under_way);
+        let current = self.current();
         let patience = deadline.saturating_duration_since(Instant::now());
-        drop(
-            self.delivered
-                .wait_timeout_while(under_way, patience, |under_way| *under_way > 0),
-        );
+        let some = |count: &mut Option<u32>| count.is_some_and(|count| count > 0);
+        let count = lock(&current.count);
+        drop(current.delivered.wait_timeout_while(count, patience, some));
     }
 }
 
@@ -58,10 +82,13 @@ pub(super) fn pass_flush_start(tee: &DroneTee, event: &gst::Event) {
     let pads = tee.consumers();
     for pad in &pads {
         let (pad, event) = (pad.clone(), event.clone());
-        pad.imp().flush.begin();
+        let under_way = pad.imp().flush.begin();
         tee.call_async(move |_| {
-            pad.push_event(event);
-            pad.imp().flush.end();
+            // Not for a branch that was linked since: its flush-stop may have passed.
+            if under_way.is_awaited() {
+                pad.push_event(event);
+                under_way.end();
+            }
         });
     }
     let deadline = Instant::now() + PATIENCE;
@@ -73,7 +100,7 @@ pub(super) fn pass_flush_start(tee: &DroneTee, event: &gst::Event) {
 /// Out-of-band events of one pad, delivered in order by one thread at a time.
 #[derive(Default)]
 pub(super) struct OutOfBand {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Arc<Mutex<Waiting>>>,
 }
 
 #[derive(Default)]
@@ -91,8 +118,9 @@ impl OutOfBand {
         let Some(element) = pad.parent_element() else {
             return;
         };
+        let current = lock(&self.waiting).clone();
         let (oldest, is_busy) = {
-            let mut waiting = lock(&self.waiting);
+            let mut waiting = lock(&current);
             waiting.events.push_back(event);
             let too_many = waiting.events.len() > MAX_OUT_OF_BAND;
             let oldest = too_many.then(|| waiting.events.pop_front()).flatten();
@@ -105,16 +133,23 @@ impl OutOfBand {
             return;
         }
         let pad = pad.clone();
-        element.call_async(move |_| while pad.imp().out_of_band.pass_next(&pad) {});
+        element.call_async(move |_| while pass_next(&pad, &current) {});
     }
 
-    fn pass_next(&self, pad: &DroneTeePad) -> bool {
-        let event = {
-            let mut waiting = lock(&self.waiting);
-            let event = waiting.events.pop_front();
-            waiting.delivering = event.is_some();
-            event
-        };
-        event.map(|event| pad.push_event(event)).is_some()
+    /// Another branch is there, which what the one before hangs in is not for.
+    pub(super) fn abandon(&self) {
+        let old = std::mem::take(&mut *lock(&self.waiting));
+        let events = std::mem::take(&mut lock(&old).events);
+        drop(events);
     }
+}
+
+fn pass_next(pad: &DroneTeePad, waiting: &Mutex<Waiting>) -> bool {
+    let event = {
+        let mut waiting = lock(waiting);
+        let event = waiting.events.pop_front();
+        waiting.delivering = event.is_some();
+        event
+    };
+    event.map(|event| pad.push_event(event)).is_some()
 }

@@ -62,6 +62,12 @@ impl DroneTee {
         lock(&self.reporter).is_some()
     }
 
+    pub(super) fn nudge_reporter(&self) {
+        if let Some(reporter) = lock(&self.reporter).as_ref() {
+            reporter.nudge();
+        }
+    }
+
     pub(super) fn note_leaving(&self, pad: &DroneTeePad) {
         lock(&self.leaving).push(pad.clone());
     }

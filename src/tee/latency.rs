@@ -16,6 +16,9 @@ impl imp::DroneTee {
         let gst::QueryViewMut::Latency(latency) = query.view_mut() else {
             return false;
         };
+        if !is_defined(latency.structure(), "min-latency") {
+            return true;
+        }
         let (live, min, max) = latency.result();
         if let (Some(max), Some(frame)) = (max, self.frame_duration()) {
             let more = frame.saturating_mul(u64::from(self.depth_of(pad)));
@@ -90,10 +93,18 @@ fn synced_latency(sinkpad: &gst::Pad, hops: u32) -> Option<gst::ClockTime> {
             .downcast::<gst_base::BaseSink>()
             .ok()?;
         let mut query = gst::query::Latency::new();
-        return (sink.is_sync() && sink.query(&mut query)).then(|| query.result().1);
+        let answered = sink.is_sync() && sink.query(&mut query);
+        let defined = answered && is_defined(query.structure(), "min-latency");
+        return defined.then(|| query.result().1);
     }
     let peers = links.iter().filter_map(|pad| pad.peer());
     peers
         .filter_map(|peer| synced_latency(&peer, hops + 1))
         .min()
+}
+
+/// The bindings expect times to be defined, which a branch need not know.
+pub(super) fn is_defined(structure: Option<&gst::StructureRef>, field: &str) -> bool {
+    let time = structure.and_then(|fields| fields.get::<Option<gst::ClockTime>>(field).ok());
+    time.flatten().is_some()
 }

@@ -39,6 +39,8 @@ impl Reporter {
                     };
                     element.imp().tell();
                     if last {
+                        // It may have taken the next one's place as whoever is woken.
+                        element.imp().nudge_reporter();
                         return;
                     }
                     let due = element.imp().stream.next_report(now(), &waker);
@@ -52,6 +54,12 @@ impl Reporter {
             })?;
         let thread = thread.thread().clone();
         Ok(Self { stop, thread })
+    }
+}
+
+impl Reporter {
+    pub(super) fn nudge(&self) {
+        self.thread.unpark();
     }
 }
 

@@ -32,6 +32,8 @@ pub struct DroneTeePad {
     released: AtomicBool,
     /// The stream was told that there is no link yet.
     unlinked: AtomicBool,
+    /// It was linked, and the RECONFIGURE of that has not come yet.
+    reconfigures: AtomicBool,
     /// Taken by the application itself, not by a branch.
     receiver: AtomicBool,
     branch: Mutex<Option<Branch>>,
@@ -130,14 +132,20 @@ impl DroneTeePad {
             && self.obj().is_linked()
             && self.unlinked.swap(false, Ordering::AcqRel);
         if is_new {
-            self.readmit();
+            self.readmit(true);
         }
     }
 
-    fn readmit(&self) {
+    fn readmit(&self, repeats: bool) {
         if let (Some(tee), Some(id)) = (self.tee(), self.id()) {
-            tee.imp().stream.readmit(id, now());
+            tee.imp().stream.readmit(id, repeats, now());
         }
+    }
+
+    /// RECONFIGURE: the first one after a link brings no news.
+    pub(super) fn reconfigure(&self) {
+        let is_known = self.reconfigures.swap(false, Ordering::AcqRel);
+        self.readmit(!is_known);
     }
 
     /// Waits for the thread of a pad that was stopped; false if it is stuck.
@@ -355,10 +363,16 @@ impl PadImpl for DroneTeePad {
         // What is known of the branch is of the one before.
         *lock(&self.offer) = None;
         self.overdue.forgive();
+        self.flush.abandon();
+        self.out_of_band.abandon();
         let begun = self.snapshot().as_ref().map_or(0, frames_begun);
         self.before_link.store(begun, Ordering::Relaxed);
-        self.readmit();
-        self.unlinked.store(false, Ordering::Release);
+        self.reconfigures.store(true, Ordering::Release);
+        self.readmit(true);
+        if self.unlinked.swap(false, Ordering::AcqRel) {
+            // It may have been activated as one without a link since.
+            self.readmit(false);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::item::Item;
+use super::latency::is_defined;
 use super::messages::flow_from;
 use super::{CAT, DroneTeePad, flush, imp, now};
 use crate::fanout::{Answer, FrameInfo};
@@ -151,14 +152,14 @@ impl imp::DroneTee {
                 return true;
             }
             gst::EventView::Reconfigure(_) => {
-                if let Some(id) = pad.imp().id() {
-                    self.stream.readmit(id, now());
-                }
+                pad.imp().reconfigure();
                 if !self.must_renegotiate(pad) {
                     return true;
                 }
             }
-            gst::EventView::Latency(latency) => self.check_latency(pad, latency.latency()),
+            gst::EventView::Latency(latency) if is_defined(latency.structure(), "latency") => {
+                self.check_latency(pad, latency.latency());
+            }
             _ if gst_video::ForceKeyUnitEvent::is(&event) => {
                 let id = pad.imp().id();
                 if !id.is_some_and(|id| self.stream.may_request_keyframe(id, now())) {

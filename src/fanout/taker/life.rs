@@ -107,7 +107,12 @@ impl<E: Event> Taker<E> {
     }
 
     /// Is served again after it had ended; `start` is where an evicted one begins.
-    pub(in crate::fanout) fn readmit<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) {
+    pub(in crate::fanout) fn readmit<F>(
+        &mut self,
+        cx: &mut Cx<'_, F, E>,
+        start: Start<E>,
+        repeats: bool,
+    ) {
         if !self.active {
             return;
         }
@@ -119,7 +124,7 @@ impl<E: Event> Taker<E> {
             self.forgive();
         } else if self.out == 0 && self.mode == Mode::Ended(DropReason::NotLinked) {
             self.begin_with_cache(cx, start);
-        } else {
+        } else if repeats {
             self.repeat_last_event(cx, start);
         }
         if self.mode != Mode::Serving {
@@ -183,7 +188,7 @@ impl<E: Event> Taker<E> {
                 return cx.later.wake.extend(self.waiting.take());
             }
             Mode::Ended(reason) if event.readmits(reason) => {
-                self.readmit(cx, cx.log.start_live());
+                self.readmit(cx, cx.log.start_live(), true);
             }
             _ => {}
         }

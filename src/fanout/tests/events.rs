@@ -254,11 +254,11 @@ fn a_readmitted_consumer_gets_the_last_event_again_if_none_waits() {
     }
     assert_eq!(rig.drain(&one), "S C G");
     let before = one.woken.load(Ordering::SeqCst);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     assert!(one.woken.load(Ordering::SeqCst) > before);
     assert_eq!(rig.drain(&one), "G");
     rig.event(Tag);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     assert_eq!(rig.drain(&one), "T");
 }
 

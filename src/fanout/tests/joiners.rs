@@ -203,7 +203,7 @@ fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
     assert_eq!(rig.drain(&one), "S");
     rig.publish("dd");
     assert_eq!(rig.dropped(&one, NotLinked), 2);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     assert_eq!(
         rig.ledger(&one).frames_in,
         2 + 4,
@@ -217,7 +217,7 @@ fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
     };
     let ended = Outcome::Ended(NotLinked);
     rig.finish(&one, taken.ticket, ended);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     rig.publish("dk");
     assert_eq!(rig.drain(&one), "S 8!");
 }

@@ -128,7 +128,7 @@ fn a_transition_is_told_once() {
     )));
     rig.publish("k");
     assert_eq!(states(&told(&rig)), []);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     assert_eq!(states(&told(&rig)), [(State::Failed, State::Ok)]);
     assert_eq!(states(&told(&rig)), []);
 }
@@ -220,7 +220,7 @@ fn a_summary_that_is_due_counts_as_untold() {
     };
     assert_eq!(summary.ledger.frames_out, 1);
     assert!(rig.fan.is_told());
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     assert_eq!(rig.drain(&one), "E");
     assert_eq!(told(&rig).len(), 0, "the same end once more");
 }
@@ -319,7 +319,7 @@ fn next_report_misses_no_transition() {
     told(&rig);
     rig.finish(&one, ticket, Outcome::Ended(DropReason::NotLinked));
     told(&rig);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     let next = rig.fan.next_report(rig.now, &bell(&Arc::default()));
     assert_eq!(next, Some(0));
 }

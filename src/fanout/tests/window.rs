@@ -152,7 +152,7 @@ fn who_waits_learns_of_an_eviction() {
 #[test]
 fn an_evicted_consumer_is_readmitted_with_a_clean_record() {
     let restart: [fn(&Rig, &mut Reader); 2] = [
-        |rig, one| rig.fan.readmit(one.id, rig.now),
+        |rig, one| rig.fan.readmit(one.id, true, rig.now),
         |rig, one| {
             rig.fan.deactivate(one.id, rig.now);
             one.run = rig.fan.activate(one.id, None, rig.now).unwrap();
@@ -257,7 +257,7 @@ fn an_error_from_before_a_readmission_does_not_end_it_again() {
     let one = rig.join(depth(4));
     rig.publish("kk");
     let ticket = rig.frame(&one).ticket;
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     rig.finish(&one, ticket, Outcome::Ended(Error));
     assert_eq!(rig.dropped(&one, Error), 1);
     assert_eq!(rig.drain(&one), "1!");
@@ -267,7 +267,7 @@ fn an_error_from_before_a_readmission_does_not_end_it_again() {
     assert_eq!(rig.dropped(&one, Error), 3);
     assert_eq!(rig.publish("k").answer, Answer::Failed(-7));
     assert_eq!(rig.dropped(&one, Error), 4);
-    rig.fan.readmit(one.id, rig.now);
+    rig.fan.readmit(one.id, true, rig.now);
     rig.publish("dk");
     assert_eq!(rig.drain(&one), "6!");
 }
@@ -328,7 +328,7 @@ fn upstream_hears_the_end_only_when_all_have_ended() {
     assert_eq!(rig.publish("k").answer, Answer::Ok);
     end(&mut rig, &two, DropReason::Eos);
     assert_eq!(rig.publish("k").answer, Answer::Eos);
-    rig.fan.readmit(two.id, rig.now);
+    rig.fan.readmit(two.id, true, rig.now);
     assert_eq!(rig.publish("k").answer, Answer::Ok);
     end(&mut rig, &two, Error);
     assert_eq!(rig.publish("k").answer, Answer::Failed(-7));

@@ -142,7 +142,7 @@ impl World {
                 self.stray(server, true);
             }
             Op::Readmit(_) => {
-                self.rig.fan.readmit(id, now);
+                self.rig.fan.readmit(id, true, now);
                 self.model.readmit(index, now);
             }
             Op::SetLimits(_, limits) => {
