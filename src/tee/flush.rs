@@ -34,6 +34,10 @@ impl UnderWay {
         lock(&self.count).is_some()
     }
 
+    fn has_some(count: &mut Option<u32>) -> bool {
+        count.is_some_and(|count| count > 0)
+    }
+
     fn end(&self) {
         let mut count = lock(&self.count);
         *count = count.map(|count| count - 1);
@@ -64,16 +68,22 @@ impl Flush {
     /// For the branch's own thread: until all are delivered.
     pub(super) fn wait_delivered(&self) {
         let current = self.current();
-        let some = |count: &mut Option<u32>| count.is_some_and(|count| count > 0);
-        drop(current.delivered.wait_while(lock(&current.count), some));
+        drop(
+            current
+                .delivered
+                .wait_while(lock(&current.count), UnderWay::has_some),
+        );
     }
 
     fn wait_until(&self, deadline: Instant) {
         let current = self.current();
         let patience = deadline.saturating_duration_since(Instant::now());
-        let some = |count: &mut Option<u32>| count.is_some_and(|count| count > 0);
         let count = lock(&current.count);
-        drop(current.delivered.wait_timeout_while(count, patience, some));
+        drop(
+            current
+                .delivered
+                .wait_timeout_while(count, patience, UnderWay::has_some),
+        );
     }
 }
 
