@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-#[path = "../../tests/common/video.rs"]
+#[path = "../../tests/it/common/video.rs"]
 mod video;
 
 use crate::setup::Kind;

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! ALLOCATION, DRAIN, and the pool that upstream is told to have.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::{Answer, Consumer, Rig, caps, wait_for};
+use crate::common::{Answer, Consumer, Rig, caps, wait_for};
 use gst::prelude::*;
 
 /// Far more than is promised, far less than a branch takes.

@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The ledger: what came in is what went out, waits, is in flight or was dropped, to the frame.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use accounts::{
+use crate::accounts::{
     Watcher, assert_element_balanced, attach, count, count_frames, pad_stats, random, work_for,
 };
-use common::{REASONS, Rig, assert_balanced, frame, wait_for};
+use crate::common::{REASONS, Rig, assert_balanced, frame, wait_for};
 use gst::prelude::*;
 
 #[test]
 fn every_snapshot_balances_under_load_with_random_losses() {
     const FRAMES: u64 = 20_000;
     let rig = Rig::with(|tee| tee.set_property("drop-messages-interval", 1u32));
-    rig.begin(&common::caps(8));
+    rig.begin(&crate::common::caps(8));
     let sent = count_frames(&rig.src);
     let pads = [
         attach(&rig, "quick", |_| Ok(gst::FlowSuccess::Ok)),
@@ -76,7 +71,7 @@ fn every_snapshot_balances_under_load_with_random_losses() {
 #[test]
 fn real_elements_get_what_the_probes_counted() {
     const FRAMES: u64 = 300;
-    common::init();
+    crate::common::init();
     let line = format!(
         "videotestsrc num-buffers={FRAMES} ! video/x-raw,width=16,height=16 ! dronetee name=t \
          t.src_all ! fakesink sync=false \
@@ -317,7 +312,7 @@ fn counters_start_at_zero_and_stay_readable() {
             assert_eq!(rig.tee.property::<u64>("dropped"), 0);
             assert_eq!((slow.count("in"), slow.count("dropped")), (0, 0));
             assert_eq!((slow.count("out"), slow.level()), (0, 0));
-            rig.begin(&common::caps(8));
+            rig.begin(&crate::common::caps(8));
         }
         slow.stick();
         rig.push(0).unwrap();

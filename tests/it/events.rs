@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Serialized events: none lost, each in its place among the frames that survive.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use accounts::{number, random};
-use common::{Consumer, Rig, assert_balanced, caps, wait_for};
+use crate::accounts::{number, random};
+use crate::common::{Consumer, Rig, assert_balanced, caps, wait_for};
 use gst::prelude::*;
 
 fn custom(name: &str, n: u64) -> gst::Event {
@@ -250,7 +245,7 @@ fn the_oldest_gaps_and_custom_events_go_when_too_many_wait() {
     assert_eq!(stuck.events(gst::EventType::Gap).len(), 128);
     // What a real element tells of them is a figure of the element's too.
     let stats = rig.tee.property::<gst::Structure>("stats");
-    let told = accounts::consumers_of(&stats);
+    let told = crate::accounts::consumers_of(&stats);
     let sum: u64 = told.iter().map(|one| number(one, "events-dropped")).sum();
     assert_eq!(sum, dropped);
 }
@@ -392,15 +387,15 @@ fn out_of_band_events_do_not_wait_behind_frames() {
 
 #[test]
 fn a_harness_sees_the_stream_as_it_was() {
-    common::init();
+    crate::common::init();
     let mut harness = gst_check::Harness::with_padnames("dronetee", Some("sink"), Some("src_%u"));
     harness.set_src_caps(caps(8));
     for n in 0..3 {
         assert!(harness.push_event(custom("x", n)));
-        harness.push(common::frame(n)).unwrap();
+        harness.push(crate::common::frame(n)).unwrap();
         let frame = harness.pull().unwrap();
         assert_eq!(frame.offset(), n);
-        assert_eq!(frame.pts(), common::frame(n).pts());
+        assert_eq!(frame.pts(), crate::common::frame(n).pts());
     }
     assert!(harness.push_event(gst::event::Eos::new()));
     let mut story = Vec::new();

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One summary for each end of the stream, whatever state the consumer is in.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
-
-use accounts::{Said, number, text};
-use common::{Consumer, Rig, assert_balanced, caps, wait_for};
+use crate::accounts::{Said, number, text};
+use crate::common::{Consumer, Rig, assert_balanced, caps, wait_for};
 use gst::prelude::*;
 
 /// A consumer that lost more than it may, and hangs.

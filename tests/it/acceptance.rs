@@ -2,11 +2,8 @@
 //! What the autopilot was promised, at full length: 30 frames a second for as long as it was asked.
 //!
 //! These take their time by nature, so they are in one file, where they run side by side.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "acceptance/memory.rs"]
 mod memory;
-#[path = "acceptance/watch.rs"]
 mod watch;
 
 use std::thread::JoinHandle;
@@ -173,5 +170,5 @@ fn a2_a_consumer_of_200_ms_a_frame_loses_its_own_frames_only() {
 
 #[test]
 fn a3_memory_does_not_grow_with_time_or_consumers() {
-    memory::test("a3_memory_does_not_grow_with_time_or_consumers");
+    memory::test("acceptance::a3_memory_does_not_grow_with_time_or_consumers");
 }

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What an application may do in a handler, with the element in the middle of something.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use accounts::{attach, count, pad_stats, random, text, work_for};
-use common::{Rig, assert_balanced, caps, wait_for};
+use crate::accounts::{attach, count, pad_stats, random, text, work_for};
+use crate::common::{Rig, assert_balanced, caps, wait_for};
 use gst::prelude::*;
 
 /// Reads every property of the element and of its pads.

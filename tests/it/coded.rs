@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Coded streams: no frame without its reference.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::Rig;
+use crate::common::Rig;
 use gst::prelude::*;
 
 #[test]
@@ -14,7 +11,7 @@ fn a_coded_stream_waits_for_the_next_keyframe() {
     slow.pad.set_property("depth", 3u32);
     rig.upstream_events.lock().unwrap().clear();
     let push = |n: u64, key: bool| {
-        let mut buffer = common::frame(n);
+        let mut buffer = crate::common::frame(n);
         if !key {
             buffer
                 .get_mut()
@@ -118,8 +115,8 @@ fn a_loss_changes_nothing_but_discont() {
     for frame in odd_frames() {
         slow.forget();
         slow.stick();
-        rig.src.push(common::frame(99)).unwrap();
-        common::wait_for("the consumer to hold a frame", || slow.frames().len() == 1);
+        rig.src.push(crate::common::frame(99)).unwrap();
+        crate::common::wait_for("the consumer to hold a frame", || slow.frames().len() == 1);
         slow.forget();
         // Nine frames that need no other: five of them are too many.
         for n in 100..105 {
@@ -160,7 +157,7 @@ fn a_loss_changes_nothing_but_discont() {
 fn keyframe_requests_of_branches_pass_once_a_second() {
     let rig = Rig::started();
     let (one, other) = (rig.consumer("one"), rig.consumer("other"));
-    let ask = |consumer: &common::Consumer, count| {
+    let ask = |consumer: &crate::common::Consumer, count| {
         let request = gst_video::UpstreamForceKeyUnitEvent::builder().count(count);
         assert!(consumer.sink.push_event(request.build()));
     };
@@ -181,7 +178,7 @@ fn keyframe_requests_of_branches_pass_once_a_second() {
         assert_eq!(requests, [1]);
     }
     let mut count = 20;
-    common::wait_for("the next one", || {
+    crate::common::wait_for("the next one", || {
         count += 1;
         ask(&other, count);
         arrived().len() > requests.len()

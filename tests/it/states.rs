@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What is told of a consumer's state, and when.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use accounts::{NEVER, Said, count, interval, number, text};
-use common::{Consumer, Rig, assert_balanced, wait_for};
+use crate::accounts::{NEVER, Said, count, interval, number, text};
+use crate::common::{Consumer, Rig, assert_balanced, wait_for};
 use gst::prelude::*;
 
 /// Counts the notifies of a property.

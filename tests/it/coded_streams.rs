@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Real coded streams through a consumer with pauses: every picture that it gets is right.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-#[path = "common/video.rs"]
-mod video;
-
-use common::{Consumer, Rig};
+use crate::common::{Consumer, Rig};
+use crate::video::{Codec, Coded, H264, H264_B, H264_BYTES, compare};
 use gst::prelude::*;
-use video::{Codec, Coded, H264, H264_B, H264_BYTES, compare};
 
 /// With open GOPs, as x265 makes them unless told otherwise.
 const H265: Codec = Codec {
@@ -103,7 +98,7 @@ fn all_right(codec: &Codec, seed: u64) -> (usize, u64) {
 
 /// With keyframes now and then.
 fn with_deltas(codec: &Codec) {
-    common::init();
+    crate::common::init();
     for seed in 0..3 {
         let (_, lost) = all_right(codec, seed);
         assert!(lost > 20, "{}: {lost}", codec.name);
@@ -112,7 +107,7 @@ fn with_deltas(codec: &Codec) {
 
 /// Each frame stands alone: nothing is lost for want of a keyframe.
 fn without_deltas(codec: &Codec) {
-    common::init();
+    crate::common::init();
     assert_eq!(all_right(codec, 0).1, 0, "{}", codec.name);
 }
 
@@ -159,7 +154,7 @@ fn raw_video() {
 /// A real encoder hears that a keyframe is wanted, long before it would make one.
 #[test]
 fn an_encoder_is_asked_for_a_keyframe() {
-    common::init();
+    crate::common::init();
     let pipeline = gst::parse::launch(
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=60/1 \
          ! x264enc key-int-max=100000 tune=zerolatency speed-preset=ultrafast ! h264parse \
@@ -178,10 +173,10 @@ fn an_encoder_is_asked_for_a_keyframe() {
         |_, _| gst::PadProbeReturn::Ok,
     );
     pipeline.set_state(gst::State::Playing).unwrap();
-    common::wait_for("a loss", || count("dropped-waiting-keyframe") > 0);
+    crate::common::wait_for("a loss", || count("dropped-waiting-keyframe") > 0);
     let out = count("out");
     end.remove_probe(stuck.unwrap());
-    common::wait_for("frames again", || count("out") > out + 30);
+    crate::common::wait_for("frames again", || count("out") > out + 30);
     assert!(
         pad.property::<gst::Structure>("stats")
             .get::<u64>("requested-keyframes")

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What upstream is told to send, and when it is told to ask again.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Answer, Consumer, Rig, caps};
+use crate::common::{Answer, Consumer, Rig, caps};
 use gst::prelude::*;
 use gstdronetee::FramePublisher;
 
@@ -60,7 +57,7 @@ fn a_receiver_takes_what_the_branches_refuse() {
     let odd = rig.consumer_with("odd", Some(only(16)));
     rig.begin(&caps(8));
     assert_eq!(rig.push(0), Ok(gst::FlowSuccess::Ok));
-    assert!(receiver.recv_timeout(common::DEADLINE).is_ok());
+    assert!(receiver.recv_timeout(crate::common::DEADLINE).is_ok());
     odd.wait_idle();
     assert_eq!(odd.state(), "failed");
 }
@@ -210,7 +207,7 @@ impl Hang {
         Box::new(move |query| {
             if !query.is_serialized() {
                 let begin = Instant::now();
-                while hangs.load(Ordering::SeqCst) && begin.elapsed() < common::DEADLINE {
+                while hangs.load(Ordering::SeqCst) && begin.elapsed() < crate::common::DEADLINE {
                     std::thread::park_timeout(Duration::from_millis(1));
                 }
             }
@@ -265,7 +262,7 @@ fn a_branch_that_hangs_in_a_query_is_not_waited_for() {
     );
     assert_eq!(good.offsets(), (0..50).collect::<Vec<_>>());
     drop(hang);
-    common::wait_for("it to be asked again", || {
+    crate::common::wait_for("it to be asked again", || {
         let before = hung.record.queries.lock().unwrap().len();
         rig.src.peer_query_caps(None);
         hung.record.queries.lock().unwrap().len() > before

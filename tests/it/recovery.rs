@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What a branch says to an old frame is not for what comes after it recovered.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Answer, Consumer, Rig, caps, wait_for};
+use crate::common::{Answer, Consumer, Rig, caps, wait_for};
 use gst::prelude::*;
 
 /// A slow consumer, stuck with frame 0, that will answer it with `flow` and the next ones with OK.
@@ -103,7 +100,7 @@ fn a_branch_that_hangs_in_a_flush_is_no_trouble_for_the_next_one_on_its_pad() {
             let starts = info.event().unwrap().type_() == gst::EventType::FlushStart;
             while starts && while_hanging.load(Ordering::SeqCst) {
                 std::thread::park_timeout(Duration::from_millis(1));
-                assert!(begin.elapsed() < common::DEADLINE);
+                assert!(begin.elapsed() < crate::common::DEADLINE);
             }
             gst::PadProbeReturn::Ok
         });

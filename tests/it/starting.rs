@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Consumers that join while the element starts or stops, held at the worst moment: their pad is active and
 //! not yet added.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What a branch can not do to upstream and to the other branches.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Rig, caps, wait_for};
+use crate::common::{Rig, caps, wait_for};
 use gst::prelude::*;
 
 #[test]
@@ -25,14 +22,14 @@ fn a_consumer_that_never_returns_costs_the_others_nothing() {
     assert_eq!(fast.count("dropped"), 0);
     assert_eq!((stuck.count("in-flight"), stuck.level()), (1, 4));
     assert_eq!(stuck.count("dropped-slow"), 95);
-    common::assert_balanced(&stuck.stats());
+    crate::common::assert_balanced(&stuck.stats());
     // Teardown with it still in there, which it notices when it comes back.
     rig.tee.set_state(gst::State::Null).unwrap();
     assert_eq!(stuck.count("dropped-flushing"), 4);
-    common::assert_balanced(&stuck.stats());
+    crate::common::assert_balanced(&stuck.stats());
     stuck.unstick();
     wait_for("its return", || stuck.count("in-flight") == 0);
-    common::assert_balanced(&stuck.stats());
+    crate::common::assert_balanced(&stuck.stats());
 }
 
 #[test]
@@ -228,7 +225,7 @@ fn a_flush_does_not_wait_for_a_branch_that_blocks() {
 #[test]
 fn caps_that_one_branch_refuses_are_its_own_trouble() {
     let rig = Rig::new();
-    let only = |width: i32| -> common::Answer {
+    let only = |width: i32| -> crate::common::Answer {
         let taken = caps(width);
         Box::new(move |query| match query.view_mut() {
             gst::QueryViewMut::Caps(caps) => {
@@ -317,7 +314,7 @@ fn who_joins_late_does_not_change_the_format() {
 
 #[test]
 fn three_consumers_in_real_branches_lose_nothing() {
-    common::init();
+    crate::common::init();
     let line = "videotestsrc is-live=true num-buffers=90 ! video/x-raw,framerate=30/1 \
         ! dronetee name=t \
         t.src_a ! videoconvert ! fakesink sync=false async=false \

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The launch lines in `pipelines/`, run by the real gst-launch-1.0, and gst-inspect-1.0.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "../examples/common/rtsp_server.rs"]
-mod rtsp_server;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::rtsp_server::{RtspServer, Streams};
 use gst::prelude::*;
-use rtsp_server::{RtspServer, Streams};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The program gives a camera up after 10 s, the rest is for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
-/// `cargo test` builds it, `cargo test --test demo` alone does not.
+/// `cargo test` builds it, `cargo test --test it` alone does not.
 pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(2).unwrap();

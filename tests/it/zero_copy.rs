@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Pixels are never copied, and frames do not pile up.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use accounts::{attach, count, random};
-use common::{Consumer, Rig, frame, wait_for};
+use crate::accounts::{attach, count, random};
+use crate::common::{Consumer, Rig, frame, wait_for};
 use gst::prelude::*;
 
 /// Where the pixels of a frame lie.
@@ -294,7 +289,7 @@ fn buffers_return_to_their_pool() {
     }
     let pool = gst::BufferPool::new();
     let mut config = pool.config();
-    config.set_params(Some(&common::caps(8)), 16, 0, MAX);
+    config.set_params(Some(&crate::common::caps(8)), 16, 0, MAX);
     pool.set_config(config).unwrap();
     pool.set_active(true).unwrap();
     let at_once = gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);

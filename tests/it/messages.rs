@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What an operator learns of drops: messages and summaries.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use accounts::{NEVER, Said, attach, count, interval, number, pad_stats, random, text, work_for};
-use common::{REASONS, Rig, assert_balanced, wait_for};
+use crate::accounts::{
+    NEVER, Said, attach, count, interval, number, pad_stats, random, text, work_for,
+};
+use crate::common::{REASONS, Rig, assert_balanced, wait_for};
 use gst::prelude::*;
 
 /// What the drop messages told adds up to the counters at each summary of the consumer; returns
@@ -70,7 +67,7 @@ fn the_first_drop_is_told_at_once_and_the_others_later() {
     assert_eq!((number(drop, "count"), number(drop, "total")), (1, 1));
     assert_eq!((number(drop, "in"), number(drop, "out")), (6, 0));
     assert_eq!(number(drop, "dropped"), 1);
-    let pts = common::frame(1).pts().unwrap().nseconds();
+    let pts = crate::common::frame(1).pts().unwrap().nseconds();
     assert_eq!(number(drop, "timestamp"), pts);
     assert_eq!(number(drop, "running-time"), pts);
     // Another reason has a first drop of its own.
@@ -119,7 +116,7 @@ fn an_interval_of_zero_tells_each_drop() {
     wait_for("the messages", || said.drops("slow", "slow").len() == 303);
     for (n, drop) in (0..).zip(said.drops("slow", "slow")) {
         assert_eq!((number(&drop, "count"), number(&drop, "total")), (1, n + 1));
-        let lost = common::frame(n + 1).pts().unwrap();
+        let lost = crate::common::frame(n + 1).pts().unwrap();
         assert_eq!(number(&drop, "timestamp"), lost.nseconds());
     }
     // The messages are in order with the accounts.
@@ -257,7 +254,7 @@ fn qos_messages_name_the_pad_and_count_in_buffers() {
         assert_eq!((processed.value(), dropped.value()), (0, n));
         let (live, running_time, _, timestamp, _) = qos.get();
         assert!(live);
-        let lost = common::frame(n as u64).pts();
+        let lost = crate::common::frame(n as u64).pts();
         assert_eq!((running_time, timestamp), (lost, lost));
     }
 }

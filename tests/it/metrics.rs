@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What Prometheus reads: exactly the ledger, in each scrape of one moment, and only if asked for.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/autopilot.rs"]
-mod autopilot;
-mod common;
-#[path = "../examples/common/metrics.rs"]
-mod metrics;
-#[path = "../examples/common/rtsp_server.rs"]
-mod rtsp_server;
-#[path = "common/scrape.rs"]
-mod scrape;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use autopilot::{Run, fails_with, final_table, numbers};
-use common::{DEADLINE, REASONS, Rig, wait_for};
+use crate::autopilot::{Run, fails_with, final_table, numbers};
+use crate::common::{DEADLINE, REASONS, Rig, wait_for};
+use crate::exporter::MetricsServer;
+use crate::rtsp_server::{RtspServer, Streams};
+use crate::scrape::{Scrape, ask};
 use gst::prelude::*;
 use gstdronetee::{FramePublisher, consumers};
-use metrics::MetricsServer;
-use rtsp_server::{RtspServer, Streams};
-use scrape::{Scrape, ask};
 
 const NAMES: [&str; 3] = [
     consumers::DETECTION_CLIENT,
@@ -35,7 +24,7 @@ fn publisher(rig: &Rig) -> FramePublisher {
 }
 
 fn serve(rig: &Rig) -> MetricsServer {
-    let listener = metrics::bind("127.0.0.1:0").unwrap();
+    let listener = crate::exporter::bind("127.0.0.1:0").unwrap();
     MetricsServer::start(listener, publisher(rig)).unwrap()
 }
 
@@ -313,8 +302,8 @@ fn the_address_may_be_left_out() {
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).unwrap();
         // Somebody else may have that port: then it is in the error.
-        assert!(text.contains(metrics::DEFAULT_ADDRESS), "{text}");
-        assert!(metrics::DEFAULT_ADDRESS.starts_with("127.0.0.1:"));
+        assert!(text.contains(crate::exporter::DEFAULT_ADDRESS), "{text}");
+        assert!(crate::exporter::DEFAULT_ADDRESS.starts_with("127.0.0.1:"));
     }
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The Rust API: consumers in this process.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::pin::Pin;
 use std::sync::Arc;

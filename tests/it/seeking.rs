@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Flushing seeks with real elements: every sink takes part, one right after the other.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use gst::prelude::*;
 
 #[test]
 fn seeks_right_after_each_other_succeed() {
-    common::init();
+    crate::common::init();
     let pipeline = gst::parse::launch(
         "videotestsrc ! video/x-raw,width=64,height=48,framerate=30/1 ! dronetee name=t \
          t.src_a ! fakesink name=a t.src_b ! queue ! fakesink name=b t.src_c ! fakesink name=c",
     );
     let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
-    let patience = gst::ClockTime::from_seconds(common::DEADLINE.as_secs());
+    let patience = gst::ClockTime::from_seconds(crate::common::DEADLINE.as_secs());
     pipeline.set_state(gst::State::Paused).unwrap();
     pipeline.state(patience).0.unwrap();
     let mut refused = 0;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! LATENCY: what the queues hold, and the warning when that is not enough.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::{Rig, caps, wait_for};
+use crate::common::{Rig, caps, wait_for};
 use gst::prelude::*;
 
 #[test]
 fn latency_grows_by_what_the_queue_holds() {
-    common::init();
+    crate::common::init();
     let line = "videotestsrc is-live=true ! video/x-raw,framerate=25/1 ! dronetee name=t depth=3 \
         t.src_a ! fakesink sync=true name=end";
     let pipeline = gst::parse::launch(line)
@@ -35,7 +32,7 @@ fn latency_grows_by_what_the_queue_holds() {
 
 #[test]
 fn a_depth_too_short_for_the_latency_is_warned_of_once() {
-    common::init();
+    crate::common::init();
     // The other branch adds 500 ms of latency; this one's sink syncs to it with four frames.
     let line = "videotestsrc is-live=true ! video/x-raw,framerate=30/1 ! dronetee name=t \
         t.src_short ! fakesink sync=true \
@@ -103,7 +100,7 @@ fn latency_is_answered_whatever_the_frame_rate() {
 /// As a camera whose stream does not tell its rate.
 #[test]
 fn a_variable_frame_rate_is_no_trouble_for_syncing_sinks() {
-    common::init();
+    crate::common::init();
     let line = "appsrc name=in format=time is-live=true \
         caps=video/x-raw,format=GRAY8,width=8,height=2,framerate=0/1 \
         ! dronetee name=t ! fakesink sync=true t. ! fakesink sync=true";
@@ -113,7 +110,7 @@ fn a_variable_frame_rate_is_no_trouble_for_syncing_sinks() {
     let input = input.downcast::<gst_app::AppSrc>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     for n in 0..3 {
-        input.push_buffer(common::frame(n)).unwrap();
+        input.push_buffer(crate::common::frame(n)).unwrap();
     }
     input.end_of_stream().unwrap();
     let end = pipeline.bus().unwrap().timed_pop_filtered(

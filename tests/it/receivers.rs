@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Receivers over starts, stops and restarts, and two of them at once.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/source.rs"]
-mod source;
 
 use std::cell::RefCell;
 use std::sync::mpsc;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::source::{DEADLINE, Source};
 use gst::prelude::*;
 use gstdronetee::{Error, FramePublisher, FrameReceiver, RecvError};
-use source::{DEADLINE, Source};
 
 /// Waits in a thread of its own; what came in the end.
 fn receive(mut frames: FrameReceiver) -> mpsc::Receiver<bool> {

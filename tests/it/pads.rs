@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Pads: names, properties, coming and going while frames flow, states.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Consumer, Rig, assert_balanced, caps, wait_for};
+use crate::common::{Consumer, Rig, assert_balanced, caps, wait_for};
 use gst::prelude::*;
 
 #[test]
@@ -41,7 +38,7 @@ fn names_are_given_taken_or_refused() {
 
 #[test]
 fn a_launch_line_sets_properties_of_pads_that_do_not_exist_yet() {
-    common::init();
+    crate::common::init();
     let line = "fakesrc ! video/x-raw ! dronetee name=t src_a::depth=2 src_a::max-age=5 \
         t.src_a ! fakesink t. ! fakesink";
     let pipeline = gst::parse::launch(line)
@@ -65,7 +62,7 @@ fn a_launch_line_sets_properties_of_pads_that_do_not_exist_yet() {
 
 #[test]
 fn sound_can_not_be_linked() {
-    common::init();
+    crate::common::init();
     let line = "audiotestsrc ! dronetee ! fakesink";
     assert!(gst::parse::launch(line).is_err());
     for format in [
@@ -142,7 +139,7 @@ fn upstream(rig: &Rig, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<(Durati
         let (mut longest, mut n) = (Duration::ZERO, 0);
         while !stop.load(Ordering::Relaxed) {
             let begin = Instant::now();
-            src.push(common::frame(n)).unwrap();
+            src.push(crate::common::frame(n)).unwrap();
             longest = longest.max(begin.elapsed());
             n += 1;
             std::thread::park_timeout(Duration::from_millis(2));
@@ -216,7 +213,7 @@ fn a_pad_is_released_while_its_push_hangs() {
 
 #[test]
 fn fifty_state_cycles_with_a_slow_consumer() {
-    common::init();
+    crate::common::init();
     let line = "videotestsrc ! video/x-raw,width=32,height=32 ! dronetee name=t \
         t.src_slow ! identity sleep-time=20000 ! fakesink name=slow sync=false async=false \
         t.src_fast ! fakesink sync=false async=false";
@@ -269,7 +266,10 @@ fn threads_are_named_after_their_consumers() {
     });
     pad.link(&sink).unwrap();
     rig.push(0).unwrap();
-    assert_eq!(named.recv_timeout(common::DEADLINE).unwrap(), "telemetry");
+    assert_eq!(
+        named.recv_timeout(crate::common::DEADLINE).unwrap(),
+        "telemetry"
+    );
 }
 
 #[test]

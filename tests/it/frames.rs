@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The bytes of a frame: whose memory they are, when it is mapped and how long it lives.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/source.rs"]
-mod source;
 
 use std::os::fd::IntoRawFd;
 
+use crate::source::{DEADLINE, Source};
 use gst::prelude::*;
 use gst_allocators::prelude::*;
 use gstdronetee::{Error, Frame};
-use source::{DEADLINE, Source};
 
 /// The buffer as a consumer gets it.
 fn taken(source: &Source, buffer: gst::Buffer) -> Frame {

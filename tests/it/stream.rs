@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A receiver as a `Stream`, on tokio.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/source.rs"]
-mod source;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use crate::source::{DEADLINE, Source};
 use futures_core::Stream;
 use gst::prelude::*;
 use gstdronetee::{Frame, FrameReceiver, Ledger};
-use source::{DEADLINE, Source};
 use tokio::time::timeout;
 
 /// More than the tests publish, so that nothing is lost.

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The program that `scripts/demo.sh` runs, against real RTSP servers on loopback.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/autopilot.rs"]
-mod autopilot;
-#[path = "../examples/common/rtsp_server.rs"]
-mod rtsp_server;
 
 use std::net::TcpListener;
 use std::process::Command;
 
-use autopilot::{Run, fails_with, final_table, numbers, program, tagged};
-use rtsp_server::{RtspServer, Streams};
+use crate::autopilot::{Run, fails_with, final_table, numbers, program, tagged};
+use crate::rtsp_server::{RtspServer, Streams};
 
 #[test]
 fn shows_that_only_the_slow_consumer_loses_frames() {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Times, rates and what a branch reports, checked against what is known.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::time::{Duration, Instant};
 
-use accounts::{attach, count, number, pad_stats, work_for};
-use common::{Rig, caps, wait_for};
+use crate::accounts::{attach, count, number, pad_stats, work_for};
+use crate::common::{Rig, caps, wait_for};
 use gst::prelude::*;
 
 #[test]

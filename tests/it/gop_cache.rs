@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Who joins late starts at once: `gop-cache` on a real H.264 stream.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-#[path = "common/video.rs"]
-mod video;
-
-use common::{Consumer, Rig};
+use crate::common::{Consumer, Rig};
+use crate::video::{Codec, Coded, H264, H264_BYTES, compare};
 use gst::prelude::*;
 use gstdronetee::FramePublisher;
-use video::{Codec, Coded, H264, H264_BYTES, compare};
 
 /// Frames from one keyframe to the next.
 const GROUP: usize = 15;
@@ -23,7 +18,7 @@ struct Stream {
 impl Stream {
     /// In PLAYING, the first `count` frames pushed, before anybody has joined.
     fn new(codec: Codec, gop_cache: u32, count: usize) -> Self {
-        common::init();
+        crate::common::init();
         let coded = codec.encode(4 * GROUP as u32);
         let is_key = |frame: &gst::Buffer| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT);
         for (n, frame) in coded.frames.iter().enumerate() {
@@ -111,7 +106,7 @@ fn a_receiver_that_joins_starts_with_the_last_keyframe() {
         if n >= 2 * GROUP - 2 {
             stream.push(n..n + 1);
         }
-        let frame = late.recv_timeout(common::DEADLINE).unwrap();
+        let frame = late.recv_timeout(crate::common::DEADLINE).unwrap();
         assert_eq!((frame.seq(), frame.lost_before()), (n as u64, 0));
         frames.push(frame.buffer().clone());
         caps = frame.caps().map(|caps| caps.to_owned());
@@ -187,7 +182,7 @@ fn a_pad_linked_after_a_flush_starts_with_the_last_keyframe() {
 #[test]
 fn of_raw_video_the_last_frame_is_kept() {
     let rig = Rig::with(|tee| tee.set_property("gop-cache", 1u32));
-    rig.begin(&common::caps(8));
+    rig.begin(&crate::common::caps(8));
     rig.push_all(0..5);
     let late = rig.consumer("late");
     late.wait_idle();
@@ -202,7 +197,7 @@ fn a_group_of_pictures_that_is_too_long_is_not_begun() {
     assert_eq!(stream.rig.messages("dronetee-gop-truncated").len(), 0);
     stream.push(GROUP - 1..2 * GROUP);
     let mut told = Vec::new();
-    common::wait_for("the message of both groups", || {
+    crate::common::wait_for("the message of both groups", || {
         told.extend(stream.rig.messages("dronetee-gop-truncated"));
         told.len() == 2
     });
@@ -229,12 +224,12 @@ fn a_group_of_pictures_that_is_too_long_is_not_begun() {
 fn a_pad_linked_while_the_stream_ends_gets_what_is_kept_before_the_end() {
     for round in 0..30 {
         let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
-        rig.begin(&common::caps(8));
+        rig.begin(&crate::common::caps(8));
         let pad = rig.tee.request_pad_simple("src_late").unwrap();
         rig.push_all(0..3);
         assert!(rig.src.push_event(gst::event::Eos::new()));
         let late = rig.link(pad, None);
-        common::wait_for("the end", || late.story().contains(&"eos".into()));
+        crate::common::wait_for("the end", || late.story().contains(&"eos".into()));
         let story = ["stream-start", "caps", "segment", "2", "eos"];
         assert_eq!(late.story()[..5], story, "round {round}");
     }
@@ -245,7 +240,7 @@ fn a_pad_linked_while_the_stream_ends_gets_what_is_kept_before_the_end() {
 fn custom_events_keep_their_place_when_a_link_comes_between() {
     for round in 0..300 {
         let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
-        rig.begin(&common::caps(8));
+        rig.begin(&crate::common::caps(8));
         let pad = rig.tee.request_pad_simple("src_late").unwrap();
         rig.push(0).unwrap();
         let events = || {
@@ -260,7 +255,7 @@ fn custom_events_keep_their_place_when_a_link_comes_between() {
             (0..round * 20).for_each(|_| std::hint::spin_loop());
             rig.link(pad, None)
         });
-        common::wait_for("the events", || {
+        crate::common::wait_for("the events", || {
             late.events(gst::EventType::CustomDownstream).len() >= 10
         });
         let story = late.story();

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A message handler that takes long: what comes meanwhile is told after it, and of whom it is.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "common/accounts.rs"]
-mod accounts;
-mod common;
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use accounts::{interval, number, pad_stats};
-use common::{Rig, wait_for};
+use crate::accounts::{interval, number, pad_stats};
+use crate::common::{Rig, wait_for};
 use gst::prelude::*;
 
 /// Keeps messages; its handler does not return from drop messages while it is closed.

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MPL-2.0
+//! All integration tests in one program: one link, and as many tests at a time as there are cores.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "common/accounts.rs"]
+mod accounts;
+#[path = "common/autopilot.rs"]
+mod autopilot;
+mod common;
+#[path = "../../examples/common/metrics.rs"]
+mod exporter;
+#[path = "../../examples/common/rtsp_server.rs"]
+mod rtsp_server;
+#[path = "common/scrape.rs"]
+mod scrape;
+#[path = "common/source.rs"]
+mod source;
+#[path = "common/video.rs"]
+mod video;
+
+mod acceptance;
+mod accounting;
+mod busy_handler;
+mod coded;
+mod coded_streams;
+mod demo;
+mod events;
+mod figures;
+mod frames;
+mod gop_cache;
+mod handlers;
+mod isolation;
+mod latency;
+mod messages;
+mod metrics;
+mod negotiation;
+mod pads;
+mod pipelines;
+mod publisher;
+mod queries;
+mod receivers;
+mod recovery;
+mod seeking;
+mod starting;
+mod states;
+mod stream;
+mod summaries;
+mod zero_copy;
