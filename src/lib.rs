@@ -39,21 +39,18 @@
 //! counts are frames.
 
 mod error;
+mod facts;
 mod fanout;
 mod frame;
-mod ledger;
 mod plugin;
 mod publisher;
-mod reason;
 mod receiver;
 mod tee;
 
 pub use error::{Error, RecvError};
-pub use fanout::State;
+pub use facts::{ConsumerHealth, DropReason, Drops, Health, Ledger, State};
 pub use frame::Frame;
-pub use ledger::{Drops, Ledger};
 pub use plugin::plugin_register_static;
-pub use publisher::{ConsumerBuilder, ConsumerHealth, FramePublisher, Health, consumers};
-pub use reason::DropReason;
+pub use publisher::{ConsumerBuilder, FramePublisher, consumers};
 pub use receiver::FrameReceiver;
 pub use tee::{DroneTee, DroneTeePad};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::RecvError;
-use crate::fanout::{Taken, Ticket};
+use crate::fanout::{Stamp, Taken};
 use crate::frame::{Format, Frame};
 use crate::tee::{Item, ReceiverPad, now, thread_waker};
 
@@ -42,13 +42,17 @@ pub struct FrameReceiver {
     pad: ReceiverPad,
     in_flight: Option<InFlight>,
     format: Option<Arc<Format>>,
+    /// The session that frames are taken in.
+    session: Stamp,
+    /// Something came since the last `None`, which tells once that a session is over.
+    begun: bool,
     /// EOS, or evicted: closed until the stream begins anew.
     ended: bool,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    ticket: Ticket,
+    stamp: Stamp,
     waited: u64,
     since: u64,
 }
@@ -56,6 +60,8 @@ struct InFlight {
 impl FrameReceiver {
     pub(crate) fn new(pad: ReceiverPad) -> Self {
         Self {
+            session: pad.joined(),
+            begun: false,
             pad,
             in_flight: None,
             format: None,
@@ -126,10 +132,11 @@ impl FrameReceiver {
         let mut at = now();
         let mut done = self.give_back(at);
         loop {
-            match self.pad.take(done.take(), at, waker) {
+            match self.pad.take(done.take(), self.session, at, waker) {
                 Taken::Frame(taken) => {
+                    self.begun = true;
                     self.in_flight = Some(InFlight {
-                        ticket: taken.ticket,
+                        stamp: taken.stamp,
                         waited: taken.waited,
                         since: taken.at,
                     });
@@ -141,20 +148,34 @@ impl FrameReceiver {
                     }));
                 }
                 Taken::Event(Item::Event(event), _) => {
+                    self.begun = true;
                     self.note(&event);
                     at = now();
                 }
                 // Only branches are asked.
                 Taken::Event(Item::Query(_), _) => {}
                 Taken::Evicted => self.ended = true,
-                Taken::Begun => {
-                    self.ended = false;
-                    self.format = None;
+                Taken::Resumed => self.ended = false,
+                Taken::Closed(next) | Taken::Superseded(next) => {
+                    if self.leave_for(next) {
+                        return Poll::Ready(None);
+                    }
                 }
                 Taken::Wait if !self.ended => return Poll::Pending,
-                Taken::Wait | Taken::Closed => return Poll::Ready(None),
+                Taken::Wait => {
+                    self.begun = false;
+                    return Poll::Ready(None);
+                }
             }
         }
+    }
+
+    /// The session is over. True if that is still to be told, or there is no `next` one yet.
+    fn leave_for(&mut self, next: Stamp) -> bool {
+        let is_last = std::mem::replace(&mut self.session, next) == next;
+        self.format = None;
+        self.ended = false;
+        std::mem::take(&mut self.begun) || is_last
     }
 
     fn note(&mut self, event: &gst::Event) {
@@ -168,19 +189,17 @@ impl FrameReceiver {
                 self.format = Some(Arc::new(Format { caps, info }));
             }
             gst::EventView::Eos(_) => self.ended = true,
-            gst::EventView::StreamStart(_)
-            | gst::EventView::Segment(_)
-            | gst::EventView::FlushStop(_) => self.ended = false,
+            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.ended = false,
             _ => {}
         }
     }
 
     /// The frame that was handed out last is done with, which has to be told.
-    fn give_back(&mut self, at: u64) -> Option<Ticket> {
+    fn give_back(&mut self, at: u64) -> Option<Stamp> {
         let frame = self.in_flight.take()?;
         let service = at.saturating_sub(frame.since);
-        self.pad.record(frame.ticket, frame.waited, service);
-        Some(frame.ticket)
+        self.pad.record(frame.stamp, frame.waited, service);
+        Some(frame.stamp)
     }
 }
 
@@ -194,8 +213,8 @@ impl futures_core::Stream for FrameReceiver {
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        if let Some(ticket) = self.give_back(now()) {
-            self.pad.finish(ticket);
+        if let Some(stamp) = self.give_back(now()) {
+            self.pad.finish(stamp);
         }
         self.pad.release();
     }

@@ -24,37 +24,34 @@ use later::Later;
 use log::Log;
 use report::Desk;
 pub(crate) use report::{DropNotice, Notice, ReportConfig};
-pub use snapshot::State;
 pub(crate) use snapshot::{Rate, Snapshot, Totals};
 use taker::{Cx, Mode, Taker};
 pub(crate) use types::{
-    Answer, Done, Event, FrameInfo, Label, Limits, Outcome, Published, Taken, TakenFrame, TakerId,
-    Ticket,
+    Answer, ConsumerId, Done, Event, FrameInfo, Label, Limits, Link, Outcome, Published, Stamp,
+    Taken, TakenFrame,
 };
 
-use crate::ledger::Drops;
-use crate::reason::DropReason;
+use crate::facts::{DropReason, Drops};
 
 /// Force-key-unit requests go upstream at most this often, ns.
 const KEY_REQUEST_INTERVAL: u64 = 1_000_000_000;
 
 struct Slot<E> {
-    serial: u64,
+    joined: Stamp,
     taker: Taker<E>,
 }
 
 /// A frame in flight that is of no consumer's life any more.
 struct Stray {
-    id: TakerId,
-    run: u32,
-    /// It is in nobody's accounts if it is lost.
-    uncounted: bool,
+    id: ConsumerId,
+    stamp: Stamp,
 }
 
 struct Core<F, E> {
     log: Log<F, E>,
     slots: Vec<Option<Slot<E>>>,
-    serial: u64,
+    /// The newest stamp.
+    stamp: Stamp,
     desk: Desk,
     answer: Answer,
     /// Between the start and the stop of a flush.
@@ -78,21 +75,22 @@ impl<F: Clone, E: Event> Core<F, E> {
     /// The consumer and what it works with.
     fn with<R>(
         &mut self,
-        id: TakerId,
+        id: ConsumerId,
         now: u64,
         later: &mut Later<F, E>,
         work: impl FnOnce(&mut Taker<E>, &mut Cx<'_, F, E>) -> R,
     ) -> Option<R> {
-        let slot = self.slots.get_mut(id.index)?.as_mut()?;
+        let slot = self.slots.get_mut(id.slot)?.as_mut()?;
         let mut cx = Cx {
             log: &self.log,
+            stamp: &mut self.stamp,
             now,
             flushing: self.flushing,
             plain: (u64::MAX, None),
             desk: &mut self.desk,
             later,
         };
-        (slot.serial == id.serial).then(|| work(&mut slot.taker, &mut cx))
+        (slot.joined == id.joined).then(|| work(&mut slot.taker, &mut cx))
     }
 
     fn each(
@@ -103,6 +101,7 @@ impl<F: Clone, E: Event> Core<F, E> {
     ) {
         let mut cx = Cx {
             log: &self.log,
+            stamp: &mut self.stamp,
             now,
             flushing: self.flushing,
             plain: (u64::MAX, None),
@@ -119,13 +118,12 @@ impl<F: Clone, E: Event> Core<F, E> {
     }
 
     /// The frame that the consumer has in flight, if it has one, is not its own any more.
-    fn stray(&mut self, id: TakerId, uncounted: bool) {
-        if let Some(Some(slot)) = self.slots.get(id.index)
-            && slot.serial == id.serial
-            && slot.taker.in_flight()
+    fn stray(&mut self, id: ConsumerId) {
+        if let Some(Some(slot)) = self.slots.get(id.slot)
+            && slot.joined == id.joined
+            && let Some(stamp) = slot.taker.flight_stamp()
         {
-            let run = slot.taker.ticket().run;
-            self.strays.push(Stray { id, run, uncounted });
+            self.strays.push(Stray { id, stamp });
         }
     }
 
@@ -212,7 +210,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
             core: Mutex::new(Core {
                 log: Log::new(),
                 slots: Vec::new(),
-                serial: 0,
+                stamp: Stamp::default(),
                 desk: Desk::new(),
                 answer: Answer::NoConsumer,
                 flushing: false,
@@ -282,7 +280,8 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         self.locked(|core, later| core.append_event(&event, now, later));
     }
 
-    /// Drops all that waits; frames are dropped until [`flush_stop`](Self::flush_stop).
+    /// Drops all that waits; frames are dropped, and nothing is taken, until
+    /// [`flush_stop`](Self::flush_stop).
     pub(crate) fn flush_start(&self, now: u64) {
         self.locked(|core, later| {
             core.flushing = true;
@@ -292,16 +291,17 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         });
     }
 
-    /// Frames flow again, after `event` for those that are served.
-    pub(crate) fn flush_stop(&self, event: E, now: u64) {
+    /// Frames and events flow again. Whoever had ended is served again, but for the evicted.
+    pub(crate) fn flush_stop(&self, now: u64) {
         self.locked(|core, later| {
             core.flushing = false;
-            core.append_event(&event, now, later);
+            core.each(now, later, Taker::resume);
+            core.settle();
         });
     }
 
     /// The consumer asks for a keyframe; true if that may go upstream now.
-    pub(crate) fn may_request_keyframe(&self, id: TakerId, now: u64) -> bool {
+    pub(crate) fn may_request_keyframe(&self, id: ConsumerId, now: u64) -> bool {
         self.locked(|core, later| {
             let may = core.may_request_keyframe(now);
             if may {
@@ -322,13 +322,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     /// A new life: an empty log, all counters at zero.
     pub(crate) fn reset(&self) {
         let old = self.locked(|core, later| {
-            for index in 0..core.slots.len() {
-                let serial = core.slots[index].as_ref().map_or(0, |slot| slot.serial);
-                core.stray(TakerId { index, serial }, false);
-            }
-            // The accounts that these would be in are gone.
-            for stray in &mut core.strays {
-                stray.uncounted = false;
+            for slot in 0..core.slots.len() {
+                if let Some(joined) = core.slots[slot].as_ref().map(|slot| slot.joined) {
+                    core.stray(ConsumerId { slot, joined });
+                }
             }
             core.each(0, later, Taker::reset);
             core.flushing = false;

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{FrameInfo, Label, Snapshot, State};
-use crate::{ledger::Ledger, reason::DropReason};
+use super::{FrameInfo, Label, Snapshot};
+use crate::facts::{DropReason, Ledger, State};
 
 /// Drops told one by one wait for their message up to this many; then counts are joined.
 const MAX_WAITING: usize = 4096;

@@ -8,65 +8,14 @@ use super::later::Later;
 use super::log::Log;
 use super::report::Desk;
 use super::taker::Taker;
-use super::{Core, Event, Fanout, Label, Notice, ReportConfig, Slot, TakerId};
-use crate::ledger::Ledger;
-use crate::reason::DropReason;
-
-/// How a consumer does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstDroneTeeState")]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-#[non_exhaustive]
-pub enum State {
-    /// It is served.
-    #[default]
-    #[enum_value(name = "Served", nick = "ok")]
-    Ok,
-    /// A frame has been in flight for longer than `stall-timeout`.
-    #[enum_value(
-        name = "A frame is in flight for longer than stall-timeout",
-        nick = "stalled"
-    )]
-    Stalled,
-    /// The pad has no peer, or the branch said `NOT_LINKED`.
-    #[enum_value(name = "No peer, or the branch said NOT_LINKED", nick = "not-linked")]
-    NotLinked,
-    /// The branch said `EOS`.
-    #[enum_value(name = "The branch said EOS", nick = "eos")]
-    Eos,
-    /// The branch said an error.
-    #[enum_value(name = "The branch said an error", nick = "failed")]
-    Failed,
-    /// It lost more than `max-lag` frames.
-    #[enum_value(name = "Lost more than max-lag frames", nick = "evicted")]
-    Evicted,
-}
-
-impl State {
-    /// The name as in the property `state` and in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Stalled => "stalled",
-            Self::NotLinked => "not-linked",
-            Self::Eos => "eos",
-            Self::Failed => "failed",
-            Self::Evicted => "evicted",
-        }
-    }
-
-    /// False while stalled, failed or evicted.
-    pub const fn is_healthy(self) -> bool {
-        !matches!(self, Self::Stalled | Self::Failed | Self::Evicted)
-    }
-}
+use super::{ConsumerId, Core, Event, Fanout, Label, Notice, ReportConfig, Slot};
+use crate::facts::{DropReason, Ledger, State};
 
 /// One consumer at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) label: Arc<Label>,
-    pub(crate) id: TakerId,
+    pub(crate) id: ConsumerId,
     pub(crate) ledger: Ledger,
     /// Of the frames that wait.
     pub(crate) bytes: u64,
@@ -149,15 +98,21 @@ impl Rate {
 }
 
 impl<F: Clone, E: Event> Core<F, E> {
-    fn snapshot_of(&self, id: TakerId, taker: &Taker<E>, now: u64) -> Snapshot {
+    fn snapshot_of(&self, id: ConsumerId, taker: &Taker<E>, now: u64) -> Snapshot {
         taker.snapshot(id, &self.log, now, self.desk.config.stall_timeout)
     }
 
-    fn ids(&self) -> impl Iterator<Item = (TakerId, &Taker<E>)> {
+    fn ids(&self) -> impl Iterator<Item = (ConsumerId, &Taker<E>)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let slot = slot.as_ref()?;
-            let serial = slot.serial;
-            Some((TakerId { index, serial }, &slot.taker))
+            let consumer = slot.as_ref()?;
+            let joined = consumer.joined;
+            Some((
+                ConsumerId {
+                    slot: index,
+                    joined,
+                },
+                &consumer.taker,
+            ))
         })
     }
 
@@ -182,7 +137,7 @@ impl<F: Clone, E: Event> Core<F, E> {
         let end = self.log.end();
         let stall_timeout = self.desk.config.stall_timeout;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            let Some(Slot { serial, taker }) = slot else {
+            let Some(Slot { joined, taker }) = slot else {
                 continue;
             };
             let ledger = taker.ledger(end);
@@ -208,11 +163,14 @@ impl<F: Clone, E: Event> Core<F, E> {
                 self.desk.outbox.push_back(Notice::EventsDropped { label });
             }
             if std::mem::take(&mut taker.told.summary_due) {
-                let serial = *serial;
+                let joined = *joined;
                 summarize(
                     &mut self.desk,
                     &self.log,
-                    TakerId { index, serial },
+                    ConsumerId {
+                        slot: index,
+                        joined,
+                    },
                     taker,
                     now,
                 );
@@ -221,10 +179,10 @@ impl<F: Clone, E: Event> Core<F, E> {
     }
 
     /// Writes down the consumer's drops that were not told yet, and its accounts.
-    pub(super) fn summarize(&mut self, id: TakerId, now: u64) -> Option<Snapshot> {
+    pub(super) fn summarize(&mut self, id: ConsumerId, now: u64) -> Option<Snapshot> {
         self.collect(now);
-        let slot = self.slots.get_mut(id.index)?.as_mut()?;
-        (slot.serial == id.serial)
+        let slot = self.slots.get_mut(id.slot)?.as_mut()?;
+        (slot.joined == id.joined)
             .then(|| summarize(&mut self.desk, &self.log, id, &mut slot.taker, now))
     }
 }
@@ -232,7 +190,7 @@ impl<F: Clone, E: Event> Core<F, E> {
 fn summarize<F, E: Event>(
     desk: &mut Desk,
     log: &Log<F, E>,
-    id: TakerId,
+    id: ConsumerId,
     taker: &mut Taker<E>,
     now: u64,
 ) -> Snapshot {
@@ -258,10 +216,10 @@ impl<F: Clone, E: Event> Fanout<F, E> {
         (totals, snapshots)
     }
 
-    pub(crate) fn snapshot_of(&self, id: TakerId, now: u64) -> Option<Snapshot> {
+    pub(crate) fn snapshot_of(&self, id: ConsumerId, now: u64) -> Option<Snapshot> {
         let core = self.lock();
-        let slot = core.slots.get(id.index)?.as_ref()?;
-        (slot.serial == id.serial).then(|| core.snapshot_of(id, &slot.taker, now))
+        let slot = core.slots.get(id.slot)?.as_ref()?;
+        (slot.joined == id.joined).then(|| core.snapshot_of(id, &slot.taker, now))
     }
 
     pub(crate) fn totals(&self, now: u64) -> Totals {
@@ -294,7 +252,7 @@ impl<F: Clone, E: Event> Fanout<F, E> {
     }
 
     /// The consumer's accounts, after its drops, are the next to be told.
-    pub(crate) fn summarize(&self, id: TakerId, now: u64) {
+    pub(crate) fn summarize(&self, id: ConsumerId, now: u64) {
         self.locked(|core, later| {
             core.summarize(id, now);
             later.report = true;

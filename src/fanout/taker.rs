@@ -15,9 +15,8 @@ use super::events::Backlog;
 use super::later::Later;
 use super::log::Log;
 use super::report::{Desk, Lost, Told};
-use super::{Event, Label, Limits, Ticket};
-use crate::ledger::Drops;
-use crate::reason::DropReason;
+use super::{Event, Label, Limits, Stamp};
+use crate::facts::{DropReason, Drops};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -34,16 +33,30 @@ pub(super) enum Next<E> {
     Frame(u64),
     /// The consumer was evicted and has to be told.
     Evicted,
-    /// What comes next is of a new life of the stream.
-    Begun,
+    /// A flush is over.
+    Resumed,
     Nothing,
-    /// It was stopped, or somebody else serves it now.
-    Closed,
+    /// It was stopped.
+    Closed(Stamp),
+    /// Another session serves it now.
+    Superseded(Stamp),
+}
+
+/// What the consumer has to be told before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// A flush is over.
+    Resumed,
+    /// It was evicted, or a flush undid that it was told so.
+    Evicted,
+    /// The stream will not start.
+    Cancelled,
 }
 
 /// What a taker works with, all of it under the lock.
 pub(super) struct Cx<'a, F, E> {
     pub(super) log: &'a Log<F, E>,
+    pub(super) stamp: &'a mut Stamp,
     pub(super) now: u64,
     /// Frames are void.
     pub(super) flushing: bool,
@@ -80,6 +93,7 @@ impl<F, E: Event> Cx<'_, F, E> {
 
 /// A frame that the consumer has not given back.
 struct Flight {
+    stamp: Stamp,
     since: u64,
     lost: Lost,
 }
@@ -97,11 +111,7 @@ pub(super) struct Taker<E> {
     /// So many in a row were lost as shown before that.
     leading_lost: u64,
     discont: bool,
-    evicted_untold: bool,
-    /// Served anew, which whoever takes in the application itself is told.
-    begun_untold: bool,
-    /// Nobody waits for a start any more.
-    dismissed: bool,
+    pending: Option<Pending>,
     /// An end of the stream is on its way that was not there before: its accounts are to be told.
     owes_summary: bool,
     limits: Limits,
@@ -128,16 +138,26 @@ pub(super) struct Taker<E> {
     next_event: u64,
     /// Events to deliver before those of the log, with the position of the frame they precede.
     early: Backlog<E>,
-    ticket: Ticket,
-    /// How often it was given what is kept for late joiners after it had joined.
-    beginnings: u32,
+    /// When it was activated, or since when it may be.
+    session: Stamp,
+    /// When it was served again last: answers to frames from before do not end it.
+    accepted: Stamp,
+    /// When it was given what is kept for late joiners after it had joined: events from before are
+    /// void.
+    replayed: Stamp,
     flow: i32,
     events_dropped: u64,
     requested_keyframes: u64,
 }
 
 impl<E: Event> Taker<E> {
-    pub(super) fn new(label: Arc<Label>, limits: Limits, end: u64, event_end: u64) -> Self {
+    pub(super) fn new(
+        label: Arc<Label>,
+        limits: Limits,
+        joined: Stamp,
+        end: u64,
+        event_end: u64,
+    ) -> Self {
         let mut taker = Self {
             mode: Mode::Idle,
             active: false,
@@ -147,9 +167,7 @@ impl<E: Event> Taker<E> {
             leading_until: None,
             leading_lost: 0,
             discont: false,
-            evicted_untold: false,
-            begun_untold: false,
-            dismissed: false,
+            pending: None,
             owes_summary: false,
             limits,
             joined: end,
@@ -168,8 +186,9 @@ impl<E: Event> Taker<E> {
             label,
             next_event: event_end,
             early: Backlog::new(),
-            ticket: Ticket::default(),
-            beginnings: 0,
+            session: joined,
+            accepted: joined,
+            replayed: joined,
             flow: 0,
             events_dropped: 0,
             requested_keyframes: 0,
@@ -200,8 +219,18 @@ impl<E: Event> Taker<E> {
         self.next_event
     }
 
-    pub(super) fn beginnings(&self) -> u32 {
-        self.beginnings
+    /// The newest of its stamps.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.session.max(self.accepted).max(self.replayed)
+    }
+
+    /// An event that was taken with `stamp` is not void.
+    pub(super) fn is_current(&self, stamp: Stamp) -> bool {
+        stamp >= self.session && stamp >= self.replayed
+    }
+
+    pub(super) fn flight_stamp(&self) -> Option<Stamp> {
+        self.flight.as_ref().map(|flight| flight.stamp)
     }
 
     pub(super) fn in_flight(&self) -> bool {
@@ -217,9 +246,15 @@ impl<E: Event> Taker<E> {
         self.early.clear(&mut cx.later.free_events);
         cx.later.wake.extend(self.waiting.take());
         cx.later.report = true;
-        let mut fresh = Self::new(self.label.clone(), self.limits, 0, 0);
         // A thread that still serves the old life must not touch the new one.
-        fresh.ticket = self.ticket.next_run();
+        let session = match self.mode {
+            Mode::Idle => self.session,
+            _ => cx.stamp.advance(),
+        };
+        let mut fresh = Self::new(self.label.clone(), self.limits, session, 0, 0);
+        // The branch of a consumer that has had frames knows nothing of the new stream.
+        let was_served = self.flight.is_some() || self.out > 0 || self.dropped.total() > 0;
+        fresh.discont = self.discont || was_served;
         // That a bad state is over has to be told.
         fresh.told.state = self.told.state;
         *self = fresh;
@@ -309,7 +344,7 @@ impl<E: Event> Taker<E> {
             // An end of the stream that waited does not come any more.
             self.told.summary_due |= std::mem::take(&mut self.owes_summary);
             self.forget_events(cx);
-            self.evicted_untold = true;
+            self.pending = Some(Pending::Evicted);
             cx.later.wake.extend(self.waiting.take());
         }
     }

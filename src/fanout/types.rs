@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What goes in and comes out.
 
-use crate::reason::DropReason;
+use crate::facts::DropReason;
 
 /// What the fan-out must know of a serialized event.
 pub(crate) trait Event: Clone {
@@ -16,8 +16,6 @@ pub(crate) trait Event: Clone {
     fn ends_stream(&self) -> bool;
     /// A late joiner does not get `older` any more, which is of the stream before.
     fn voids(&self, older: &Self) -> bool;
-    /// Without it nothing passes any more.
-    fn ends_flush(&self) -> bool;
     /// May go when too many events wait.
     fn is_expendable(&self) -> bool;
     fn survives_flush(&self) -> bool;
@@ -61,47 +59,60 @@ pub(crate) struct Label {
     pub(crate) pad: String,
 }
 
+/// A moment in the life of the core: a counter that never goes back, not even at a reset.
+///
+/// Everything that a consumer takes carries the stamp of the last change in who is served, so that
+/// what comes back late is known as such.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// The next one; each exists once.
+    pub(super) fn advance(&mut self) -> Self {
+        self.0 += 1;
+        *self
+    }
+}
+
+/// A consumer, and never the next one in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TakerId {
-    pub(super) index: usize,
-    pub(super) serial: u64,
+pub(crate) struct ConsumerId {
+    pub(super) slot: usize,
+    pub(super) joined: Stamp,
 }
 
-/// Ties a frame in flight to the consumer's life in which it was taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    pub(super) run: u32,
-    pub(super) epoch: u32,
+impl ConsumerId {
+    /// What to take with before the consumer was activated.
+    pub(crate) fn joined(self) -> Stamp {
+        self.joined
+    }
 }
 
-impl Ticket {
-    /// The activation in which the frame was taken.
-    pub(crate) fn run(self) -> u32 {
-        self.run
-    }
-
-    pub(super) fn next_run(self) -> Self {
-        Self {
-            run: self.run.wrapping_add(1),
-            epoch: self.epoch,
-        }
-    }
+/// Whether a consumer's branch is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Made,
+    /// With the flow that the branch would answer until it is linked.
+    Missing(i32),
 }
 
 /// What a consumer gets.
 #[derive(Debug)]
 pub(crate) enum Taken<F, E> {
-    /// With the number of times that the consumer began: an event from before is void.
-    Event(E, u32),
+    /// See [`is_current`](super::Fanout::is_current) for the stamp.
+    Event(E, Stamp),
     Frame(TakenFrame<F>),
-    /// Evicted: tell it that the stream is over for it.
+    /// Evicted: tell it that the stream is over for it. Comes again after each flush.
     Evicted,
-    /// What comes next is of a new life of the stream; only without a run to serve.
-    Begun,
+    /// A flush is over: if the stream had ended for it, it goes on.
+    Resumed,
     /// Nothing now; the waker will be woken.
     Wait,
-    /// Stopped or released.
-    Closed,
+    /// The session of the stamp was stopped, or the consumer released. The stamp to wait for the
+    /// next session with; until there is one, the answer stays this, but after a reset.
+    Closed(Stamp),
+    /// The session of the stamp was stopped, and this one serves the consumer now.
+    Superseded(Stamp),
 }
 
 #[derive(Debug)]
@@ -116,7 +127,7 @@ pub(crate) struct TakenFrame<F> {
     pub(crate) waited: u64,
     /// When it was taken, monotonic ns.
     pub(crate) at: u64,
-    pub(crate) ticket: Ticket,
+    pub(crate) stamp: Stamp,
 }
 
 /// What became of a frame in flight.
@@ -152,7 +163,8 @@ pub(crate) struct Published {
 /// How the frame in flight came to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Done {
-    pub(crate) ticket: Ticket,
+    /// As it was taken with the frame.
+    pub(crate) stamp: Stamp,
     pub(crate) outcome: Outcome,
     /// The consumer's own word for it, opaque here.
     pub(crate) flow: i32,

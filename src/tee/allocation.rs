@@ -16,20 +16,21 @@ use super::flush::PATIENCE;
 use super::inquiry::take_over;
 use super::item::Item;
 use super::{CAT, DroneTeePad, imp, lock, now};
-use crate::fanout::{State, TakerId};
+use crate::facts::State;
+use crate::fanout::ConsumerId;
 
 /// A query on its way to the branches, with what they answered; without one it only has to pass.
 pub(crate) struct Ask {
     query: Option<gst::Query>,
     /// Who comes later, and gets it with the cached frames, is not asked.
-    asked: Vec<Option<TakerId>>,
+    asked: Vec<Option<ConsumerId>>,
     answers: Mutex<Vec<Answer>>,
     answered: Condvar,
 }
 
 /// Of no pad nor pool: whoever does not take keeps the question in the stream for long.
 struct Answer {
-    id: Option<TakerId>,
+    id: Option<ConsumerId>,
     answered: bool,
     query: Option<gst::Query>,
 }

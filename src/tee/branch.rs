@@ -13,8 +13,8 @@ use gst::subclass::prelude::*;
 
 use super::item::Item;
 use super::{CAT, DroneTeePad, imp, lock, now};
-use crate::fanout::{Done, Outcome, Taken, TakenFrame};
-use crate::reason::DropReason;
+use crate::facts::DropReason;
+use crate::fanout::{Done, Outcome, Stamp, Taken, TakenFrame};
 
 /// Wakes a thread that parks.
 struct Unpark(Thread);
@@ -47,11 +47,11 @@ struct Left {
 }
 
 impl Branch {
-    /// Starts the thread, which ends when `run` does.
+    /// Starts the thread, which ends when `session` does.
     ///
     /// It is a task of its own rather than the pad's: the pad's could not be stopped without
     /// waiting for a push that may never return.
-    pub(super) fn start(pad: &DroneTeePad, run: u32) -> Result<Self, glib::BoolError> {
+    pub(super) fn start(pad: &DroneTeePad, session: Stamp) -> Result<Self, glib::BoolError> {
         let left = Arc::new(Left::default());
         let [weak, entering, leaving] = [pad.downgrade(), pad.downgrade(), pad.downgrade()];
         let signal = left.clone();
@@ -60,7 +60,8 @@ impl Branch {
             if let Some(pad) = weak.upgrade()
                 && let Some(tee) = pad.imp().tee()
             {
-                tee.imp().catch_panic(|| (), |tee| serve(tee, &pad, run));
+                tee.imp()
+                    .catch_panic(|| (), |tee| serve(tee, &pad, session));
             }
             // Failing to stop would mean that it is stopped.
             let _ = task.stop();
@@ -112,7 +113,7 @@ fn post_status(pad: &glib::WeakRef<DroneTeePad>, task: &gst::Task, type_: gst::S
 }
 
 /// Serves the branch until its pad is stopped.
-fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
+fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, session: Stamp) {
     let Some(id) = pad.imp().id() else { return };
     let waker = thread_waker();
     let mut spare = None;
@@ -124,27 +125,29 @@ fn serve(tee: &imp::DroneTee, pad: &DroneTeePad, run: u32) {
         let taken = match done.take() {
             Some((done, at)) => tee
                 .stream
-                .finish_and_take(id, done, Some(run), at, &mut spare),
-            None => tee.stream.take(id, Some(run), now(), &mut spare),
+                .finish_and_take(id, done, session, at, &mut spare),
+            None => tee.stream.take(id, session, now(), &mut spare),
         };
         match taken {
             Taken::Wait => std::thread::park(),
-            Taken::Closed => return,
-            Taken::Event(Item::Event(event), beginning) => {
-                peer_was_inactive &= event.type_() != gst::EventType::FlushStop;
+            Taken::Closed(_) | Taken::Superseded(_) => return,
+            Taken::Event(Item::Event(event), stamp) => {
                 // After its EOS the peer needs a stream-start, of which it knows this one.
                 let event = if was_evicted { event.copy() } else { event };
-                let is_current = || tee.stream.is_current(id, beginning);
+                let is_current = || tee.stream.is_current(id, stamp);
                 deliver_event(tee, pad, event, is_current);
             }
             Taken::Event(Item::Query(ask), _) => ask.put_to(pad),
             Taken::Evicted => {
+                pad.imp().flush.deliver_stop(pad);
                 gst::warning!(CAT, obj = pad, "Evicted, ending the branch");
                 pad.push_event(gst::event::Eos::new());
                 was_evicted = true;
             }
-            // Told to who takes without a run.
-            Taken::Begun => {}
+            Taken::Resumed => {
+                peer_was_inactive = false;
+                pad.imp().flush.deliver_stop(pad);
+            }
             Taken::Frame(frame) => {
                 was_evicted = false;
                 if std::mem::take(&mut peer_was_inactive) {
@@ -166,14 +169,10 @@ fn deliver_event(
 ) {
     gst::debug!(CAT, obj = pad, "Passing on {event:?}");
     let type_ = event.type_();
-    match type_ {
-        // Its start must have arrived before.
-        gst::EventType::FlushStop => pad.imp().flush.wait_delivered(),
-        gst::EventType::Eos => tee.tell_before_end(),
-        _ => {}
+    if type_ == gst::EventType::Eos {
+        tee.tell_before_end();
     }
-    let is_flush = type_ == gst::EventType::FlushStop;
-    if type_ == gst::EventType::Eos || !type_.is_sticky() && !is_flush {
+    if type_ == gst::EventType::Eos || !type_.is_sticky() {
         // Whoever is linked now gets it after the frames that are kept for it; the link may be a
         // moment older than the word of it.
         if !pad.is_linked() {
@@ -212,7 +211,7 @@ fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> (Done, u64) {
     let flow = pad.push(buffer);
     let at = now();
     let service = at.saturating_sub(taken.at);
-    pad.imp().record(taken.ticket.run(), taken.waited, service);
+    pad.imp().record(taken.stamp, taken.waited, service);
     let outcome = outcome(flow);
     if let Outcome::Ended(reason) = outcome {
         gst::info!(
@@ -222,7 +221,7 @@ fn push(pad: &DroneTeePad, taken: TakenFrame<gst::Buffer>) -> (Done, u64) {
         );
     }
     let done = Done {
-        ticket: taken.ticket,
+        stamp: taken.stamp,
         outcome,
         flow: gst::FlowReturn::from(flow).into_glib(),
     };

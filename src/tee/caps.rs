@@ -6,7 +6,7 @@ use gst::subclass::prelude::*;
 use once_cell::sync::Lazy;
 
 use super::{CAT, DroneTeePad, imp};
-use crate::fanout::State;
+use crate::facts::State;
 
 /// Frames, not anything: raw video, Bayer, and the coded video and image types.
 const FORMATS: &[&str] = &[

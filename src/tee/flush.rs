@@ -20,7 +20,11 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 /// Flush-starts on their way to the branch; another one once another branch is linked, which those
 /// that hang in the one before are not for.
 #[derive(Default)]
-pub(super) struct Flush(Mutex<Arc<UnderWay>>);
+pub(super) struct Flush {
+    starts: Mutex<Arc<UnderWay>>,
+    /// The end of the flush, which the branch's thread delivers.
+    stop: Mutex<Option<gst::Event>>,
+}
 
 #[derive(Default)]
 struct UnderWay {
@@ -47,7 +51,7 @@ impl UnderWay {
 
 impl Flush {
     fn current(&self) -> Arc<UnderWay> {
-        lock(&self.0).clone()
+        lock(&self.starts).clone()
     }
 
     fn begin(&self) -> Arc<UnderWay> {
@@ -60,13 +64,25 @@ impl Flush {
 
     /// Another branch is there.
     pub(super) fn abandon(&self) {
-        let old = std::mem::take(&mut *lock(&self.0));
+        let old = std::mem::take(&mut *lock(&self.starts));
         *lock(&old.count) = None;
         old.delivered.notify_all();
     }
 
-    /// For the branch's own thread: until all are delivered.
-    pub(super) fn wait_delivered(&self) {
+    pub(super) fn set_stop(&self, event: gst::Event) {
+        *lock(&self.stop) = Some(event);
+    }
+
+    /// For the branch's own thread: delivers the end of the flush after its start.
+    pub(super) fn deliver_stop(&self, pad: &DroneTeePad) {
+        let event = lock(&self.stop).take();
+        if let Some(event) = event {
+            self.wait_delivered();
+            pad.push_event(event);
+        }
+    }
+
+    fn wait_delivered(&self) {
         let current = self.current();
         drop(
             current

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use glib::translate::IntoGlib;
 
 use super::allocation::Ask;
+use crate::facts::DropReason;
 use crate::fanout;
-use crate::reason::DropReason;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
@@ -66,10 +66,6 @@ impl fanout::Event for Item {
         self.is(StreamStart) && matches!(older.event_type(), Some(Tag | StreamGroupDone))
     }
 
-    fn ends_flush(&self) -> bool {
-        self.is(gst::EventType::FlushStop)
-    }
-
     fn ends_stream(&self) -> bool {
         self.is(gst::EventType::Eos)
     }
@@ -88,9 +84,8 @@ impl fanout::Event for Item {
     }
 
     fn readmits(&self, reason: DropReason) -> bool {
-        use gst::EventType::{Caps, FlushStop, Segment, StreamStart};
+        use gst::EventType::{Caps, Segment, StreamStart};
         match self.event_type() {
-            Some(FlushStop) => matches!(reason, DropReason::Eos | DropReason::Error),
             Some(StreamStart | Segment) => reason == DropReason::Eos,
             Some(Caps) => reason == DropReason::Error,
             _ => false,

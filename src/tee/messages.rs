@@ -12,7 +12,8 @@ use gst::subclass::prelude::*;
 
 use super::branch::thread_waker;
 use super::{CAT, DroneTee, DroneTeePad, imp, now};
-use crate::fanout::{DropNotice, Notice, Snapshot, State};
+use crate::facts::State;
+use crate::fanout::{DropNotice, Notice, Snapshot};
 
 /// How long the end of a stream waits for the summary to be told before it.
 const SUMMARY_PATIENCE: Duration = Duration::from_millis(200);

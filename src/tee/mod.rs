@@ -15,6 +15,7 @@ mod pad;
 mod props;
 mod receiver;
 mod sink;
+mod state;
 mod stats;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -17,17 +17,17 @@ use super::flush::{Flush, OutOfBand};
 use super::inquiry::Overdue;
 use super::messages::flow_from;
 use super::props::{self, PadSettings, dropped_name};
+use super::state::PadState;
 use super::stats::{Qos, Timings, saturated};
 use super::{DroneTee, lock, now};
-use crate::fanout::{Label, Snapshot, State, TakerId};
-use crate::ledger::Ledger;
-use crate::reason::DropReason;
+use crate::facts::{DropReason, Ledger, State};
+use crate::fanout::{ConsumerId, Label, Link, Snapshot, Stamp};
 
 #[derive(Default)]
 pub struct DroneTeePad {
     settings: Mutex<PadSettings>,
     /// Element and consumer; set once when the pad is requested.
-    membership: OnceCell<(glib::WeakRef<DroneTee>, TakerId)>,
+    membership: OnceCell<(glib::WeakRef<DroneTee>, ConsumerId)>,
     /// Somebody is releasing it.
     released: AtomicBool,
     /// The stream was told that there is no link yet.
@@ -62,7 +62,7 @@ impl DroneTeePad {
         let _ = self.membership.set((tee.downgrade(), id));
     }
 
-    pub(super) fn id(&self) -> Option<TakerId> {
+    pub(super) fn id(&self) -> Option<ConsumerId> {
         self.membership.get().map(|(_, id)| *id)
     }
 
@@ -109,16 +109,17 @@ impl DroneTeePad {
         }
         let pad = self.obj();
         let unlinked = !self.is_receiver() && !pad.is_linked();
-        let flow = unlinked.then(|| gst::FlowReturn::NotLinked.into_glib());
-        let run = tee.imp().stream.activate(id, flow, now());
+        let link = match unlinked {
+            true => Link::Missing(gst::FlowReturn::NotLinked.into_glib()),
+            false => Link::Made,
+        };
+        let session = tee.imp().stream.activate(id, link, now());
         self.unlinked.store(unlinked, Ordering::Release);
         // It may have been linked just now, which was told too early.
         self.begin_linked();
-        lock(&self.timings).run = run;
-        if let Some(run) = run
-            && !self.is_receiver()
-        {
-            let branch = Branch::start(&pad, run)
+        lock(&self.timings).session = Some(session);
+        if !self.is_receiver() {
+            let branch = Branch::start(&pad, session)
                 .map_err(|_| gst::loggable_error!(super::CAT, "No thread for the branch"))?;
             *lock(&self.branch) = Some(branch);
         }
@@ -178,8 +179,8 @@ impl DroneTeePad {
 
     // ---- what was seen ---------------------------------------------------------------------
 
-    pub(super) fn record(&self, run: u32, waited: u64, service: u64) {
-        lock(&self.timings).record(run, waited, service);
+    pub(super) fn record(&self, stamp: Stamp, waited: u64, service: u64) {
+        lock(&self.timings).record(stamp, waited, service);
     }
 
     pub(super) fn with_timings(&self, read: impl FnOnce(&Timings)) {
@@ -341,7 +342,7 @@ impl ObjectImpl for DroneTeePad {
             "current-level-bytes" => saturated(snapshot.bytes).to_value(),
             "current-level-time" => snapshot.time.to_value(),
             "is-healthy" => snapshot.state.is_healthy().to_value(),
-            "state" => snapshot.state.to_value(),
+            "state" => PadState::from(snapshot.state).to_value(),
             "last-flow" => flow_from(snapshot.flow).to_value(),
             "stats" => self
                 .tee()

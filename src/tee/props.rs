@@ -4,8 +4,9 @@
 use glib::prelude::*;
 use gst::prelude::*;
 
-use crate::fanout::{Limits, State};
-use crate::reason::DropReason;
+use super::state::PadState;
+use crate::facts::DropReason;
+use crate::fanout::Limits;
 
 pub(super) const DEFAULT_DEPTH: u32 = 4;
 pub(super) const MAX_DEPTH: u32 = 4096;
@@ -285,7 +286,7 @@ fn pad_levels() -> Vec<glib::ParamSpec> {
             .default_value(true)
             .read_only()
             .build(),
-        glib::ParamSpecEnum::builder::<State>("state")
+        glib::ParamSpecEnum::builder::<PadState>("state")
             .nick("State")
             .blurb("How the consumer does; notified")
             .read_only()

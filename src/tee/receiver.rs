@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 
 use super::branch::flagged;
 use super::{DroneTee, DroneTeePad, Item, now};
-use crate::fanout::{Done, Outcome, Taken, Ticket, Totals};
+use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
 use crate::{ConsumerHealth, Error, Health};
 
 /// Takes from the queue of a pad that has no branch.
@@ -19,29 +19,39 @@ pub(crate) struct ReceiverPad {
     pad: DroneTeePad,
 }
 
-fn delivered(ticket: Ticket) -> Done {
+fn delivered(stamp: Stamp) -> Done {
     Done {
-        ticket,
+        stamp,
         outcome: Outcome::Delivered,
         flow: 0,
     }
 }
 
 impl ReceiverPad {
+    /// What to take with before the first session.
+    pub(crate) fn joined(&self) -> Stamp {
+        self.pad
+            .imp()
+            .id()
+            .map(ConsumerId::joined)
+            .unwrap_or_default()
+    }
+
     /// The next thing; the frame before, if `finished`, is done with.
     pub(crate) fn take(
         &self,
-        finished: Option<Ticket>,
+        finished: Option<Stamp>,
+        session: Stamp,
         at: u64,
         waker: &mut Option<Waker>,
     ) -> Taken<gst::Buffer, Item> {
         let Some(id) = self.pad.imp().id() else {
-            return Taken::Closed;
+            return Taken::Closed(session);
         };
         let stream = &self.tee.imp().stream;
         let taken = match finished {
-            Some(ticket) => stream.finish_and_take(id, delivered(ticket), None, at, waker),
-            None => stream.take(id, None, at, waker),
+            Some(stamp) => stream.finish_and_take(id, delivered(stamp), session, at, waker),
+            None => stream.take(id, session, at, waker),
         };
         match taken {
             Taken::Frame(mut taken) => {
@@ -53,14 +63,14 @@ impl ReceiverPad {
     }
 
     /// The frame in flight is done with.
-    pub(crate) fn finish(&self, ticket: Ticket) {
+    pub(crate) fn finish(&self, stamp: Stamp) {
         if let Some(id) = self.pad.imp().id() {
-            self.tee.imp().stream.finish(id, delivered(ticket), now());
+            self.tee.imp().stream.finish(id, delivered(stamp), now());
         }
     }
 
-    pub(crate) fn record(&self, ticket: Ticket, waited: u64, service: u64) {
-        self.pad.imp().record(ticket.run(), waited, service);
+    pub(crate) fn record(&self, stamp: Stamp, waited: u64, service: u64) {
+        self.pad.imp().record(stamp, waited, service);
     }
 
     pub(crate) fn consumer(&self) -> String {

@@ -94,7 +94,10 @@ impl imp::DroneTee {
             }
             gst::EventView::FlushStop(_) => {
                 self.incoming().segment = gst::FormattedSegment::new();
-                self.stream.flush_stop(Item::Event(event), now());
+                for pad in self.obj().consumers() {
+                    pad.imp().flush.set_stop(event.clone());
+                }
+                self.stream.flush_stop(now());
                 // Until they know, branches refuse what comes from downstream, as the next seek.
                 self.wait_passed();
                 return true;

@@ -8,16 +8,16 @@ use hdrhistogram::Histogram;
 use super::messages::flow_name;
 use super::props::dropped_name;
 use super::{DroneTeePad, imp, now};
-use crate::fanout::Snapshot;
-use crate::reason::DropReason;
+use crate::facts::DropReason;
+use crate::fanout::{Snapshot, Stamp};
 
 /// An hour: longer counts as that.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// How long frames waited and how long the branch took, ns.
 pub(crate) struct Timings {
-    /// The activation that they are of.
-    pub(super) run: Option<u32>,
+    /// The session that they are of.
+    pub(super) session: Option<Stamp>,
     wait: Option<Histogram<u32>>,
     service: Option<Histogram<u32>>,
 }
@@ -27,7 +27,7 @@ impl Default for Timings {
         // From a microsecond, within one per cent.
         let histogram = || Histogram::new_with_bounds(1_000, LONGEST, 2).ok();
         Self {
-            run: None,
+            session: None,
             wait: histogram(),
             service: histogram(),
         }
@@ -35,9 +35,9 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// What comes too late, from an activation before, is not of this one.
-    pub(crate) fn record(&mut self, run: u32, wait: u64, service: u64) {
-        if self.run == Some(run)
+    /// What comes too late, from a session before, is not of this one.
+    pub(crate) fn record(&mut self, stamp: Stamp, wait: u64, service: u64) {
+        if self.session.is_some_and(|session| stamp >= session)
             && let (Some(waits), Some(services)) = (&mut self.wait, &mut self.service)
         {
             waits.saturating_record(wait);

@@ -121,7 +121,11 @@ fn qos_of_a_released_pad_is_not_told_of_its_namesake() {
     wait_for("the summary", || gate.named("dronetee-summary").len() == 1);
     let mut qos = gate.messages();
     qos.retain(|message| message.type_() == gst::MessageType::Qos);
-    assert_eq!(qos.len(), 5 + 4, "slow ones and those that waited");
+    assert_eq!(
+        qos.len(),
+        5 + 5,
+        "slow ones, those that waited and the one in flight"
+    );
     for message in qos {
         assert_eq!(message.src(), Some(slow.pad.upcast_ref()));
     }

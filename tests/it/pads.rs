@@ -196,7 +196,7 @@ fn a_pad_is_released_while_its_push_hangs() {
     rig.tee.release_request_pad(&stuck.pad);
     let stats = stuck.stats();
     assert_balanced(&stats);
-    assert_eq!(stats.get::<u64>("dropped-flushing").unwrap(), 4);
+    assert_eq!(stats.get::<u64>("dropped-flushing").unwrap(), 5);
     assert_eq!(rig.tee.property::<i32>("num-src-pads"), 1);
     let dropped: u64 = rig.tee.property("dropped");
     assert_eq!(

@@ -63,8 +63,8 @@ fn a_stop_before_the_start_is_no_end_for_who_comes_later() {
 
 #[test]
 fn a_restart_is_a_new_stream() {
-    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Gray8, 4, 4);
     gst::init().unwrap();
+    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Gray8, 4, 4);
     let caps = info.build().unwrap().to_caps().unwrap();
     let source = Source::started(Some(&caps));
     let mut frames = source.publisher.subscribe("a").unwrap();
@@ -85,6 +85,46 @@ fn a_restart_is_a_new_stream() {
     assert_eq!(frame.plane(0).unwrap_err(), Error::NotRawVideo);
 }
 
+/// The stop falls between two calls, and so does the next start.
+#[test]
+fn a_restart_behind_the_receiver_s_back_ends_the_stream_once() {
+    let source = Source::started(None);
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    source.publish();
+    source.publish();
+    assert_eq!(frames.recv().unwrap().seq(), 0);
+    for _ in 0..2 {
+        source.set(gst::State::Null);
+        source.set(gst::State::Playing);
+        source.begin(None);
+        source.publish();
+        assert!(frames.recv().is_none(), "the stop is not told");
+        assert_eq!(frames.recv().unwrap().seq(), 0);
+        assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty);
+    }
+    source.set(gst::State::Null);
+    assert!(frames.recv().is_none());
+    source.set(gst::State::Playing);
+    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty, "told");
+}
+
+#[test]
+fn the_first_frame_after_a_restart_is_marked() {
+    let source = Source::started(None);
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    let mut next = || {
+        source.publish();
+        let frame = frames.recv().or_else(|| frames.recv()).unwrap();
+        let flags = frame.buffer().flags();
+        flags.contains(gst::BufferFlags::DISCONT)
+    };
+    assert_eq!([next(), next()], [false, false]);
+    source.set(gst::State::Null);
+    source.set(gst::State::Playing);
+    source.begin(None);
+    assert_eq!([next(), next()], [true, false]);
+}
+
 #[test]
 fn what_was_held_over_a_restart_is_not_timed_in_the_new_stream() {
     let source = Source::started(None);
@@ -96,6 +136,7 @@ fn what_was_held_over_a_restart_is_not_timed_in_the_new_stream() {
     source.set(gst::State::Null);
     source.set(gst::State::Playing);
     source.begin(None);
+    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
     assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty);
     let health = &source.publisher.health().consumers[0];
     assert_eq!(

@@ -2,10 +2,9 @@
 //! What can be read of a consumer.
 
 use super::{Mode, Taker};
+use crate::facts::{DropReason, Ledger, State};
 use crate::fanout::log::Log;
-use crate::fanout::{Event, Snapshot, State, TakerId};
-use crate::ledger::Ledger;
-use crate::reason::DropReason;
+use crate::fanout::{ConsumerId, Event, Snapshot};
 
 impl<E: Event> Taker<E> {
     #[inline]
@@ -59,7 +58,7 @@ impl<E: Event> Taker<E> {
 
     pub(in crate::fanout) fn snapshot<F>(
         &self,
-        id: TakerId,
+        id: ConsumerId,
         log: &Log<F, E>,
         now: u64,
         stall_timeout: u64,

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::burst::Burst;
-use super::{Cx, Mode, Taker};
+use super::{Cx, Mode, Pending, Taker};
+use crate::facts::DropReason;
 use crate::fanout::log::Start;
 use crate::fanout::{Event, Label};
-use crate::reason::DropReason;
 
 impl<E: Event> Taker<E> {
-    /// Joins or comes back, reading from `start`; returns the run to serve it with.
-    pub(in crate::fanout) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) -> u32 {
+    /// Joins or comes back, reading from `start`.
+    pub(in crate::fanout) fn activate<F>(&mut self, cx: &mut Cx<'_, F, E>, start: Start<E>) {
         if self.active {
             self.deactivate(cx);
         }
@@ -24,30 +24,28 @@ impl<E: Event> Taker<E> {
             Mode::Ended(DropReason::Evicted) => self.forgive(),
             _ => {}
         }
-        if let Some(flight) = self.flight.take() {
-            // Its thread never came back; whatever it says later is not for this life.
-            self.discont = true;
-            self.lost += 1;
-            self.count_drop(
-                cx.log.end(),
-                DropReason::Flushing,
-                1,
-                flight.lost,
-                cx.now,
-                cx.desk,
-            );
-        }
+        self.abandon_flight(cx);
         self.mode = Mode::Serving;
         self.active = true;
         self.active_since = cx.now;
-        self.begun_untold = true;
+        self.pending = None;
         self.needs_key = self.cursor == cx.log.end();
         self.begin_with(start);
         self.owes_summary = self.end_waits(cx);
-        self.ticket = self.ticket.next_run();
+        self.session = cx.stamp.advance();
         cx.later.report = true;
         cx.later.wake.extend(self.waiting.take());
-        self.ticket.run
+    }
+
+    /// The frame in flight is lost: whatever its thread says of it later does not count.
+    pub(in crate::fanout) fn abandon_flight<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        self.discont = true;
+        self.lost += 1;
+        let (end, reason) = (cx.log.end(), DropReason::Flushing);
+        self.count_drop(end, reason, 1, flight.lost, cx.now, cx.desk);
     }
 
     /// Nobody is there to serve yet.
@@ -85,8 +83,7 @@ impl<E: Event> Taker<E> {
     /// Stops: what waits is dropped, whoever waits learns it.
     pub(in crate::fanout) fn deactivate<F>(&mut self, cx: &mut Cx<'_, F, E>) {
         self.active = false;
-        self.evicted_untold = false;
-        self.begun_untold = false;
+        self.pending = None;
         self.owes_summary = false;
         self.early.clear(&mut cx.later.free_events);
         self.next_event = cx.log.event_end();
@@ -101,7 +98,7 @@ impl<E: Event> Taker<E> {
         if self.mode == Mode::Idle
             && let Some(waker) = self.waiting.take()
         {
-            self.dismissed = true;
+            self.pending = Some(Pending::Cancelled);
             cx.later.wake.push(waker);
         }
     }
@@ -117,9 +114,9 @@ impl<E: Event> Taker<E> {
             return;
         }
         // An answer to a frame from before does not end it again.
-        self.ticket.epoch = self.ticket.epoch.wrapping_add(1);
+        self.accepted = cx.stamp.advance();
         if self.mode == Mode::Ended(DropReason::Evicted) {
-            self.evicted_untold = false;
+            self.pending = None;
             self.begin_with(start);
             self.forgive();
         } else if self.out == 0 && self.mode == Mode::Ended(DropReason::NotLinked) {
@@ -142,7 +139,7 @@ impl<E: Event> Taker<E> {
         if start.position == end {
             return self.repeat_last_event(cx, live);
         }
-        self.beginnings = self.beginnings.wrapping_add(1);
+        self.replayed = cx.stamp.advance();
         self.forget_events(cx);
         self.cursor = start.position;
         self.burst = Burst::of(cx.log, start.position);
@@ -169,9 +166,29 @@ impl<E: Event> Taker<E> {
             self.overtake(cx, cx.log.end() - self.cursor, DropReason::Flushing);
         }
         self.fresh = true;
+        if self.pending == Some(Pending::Resumed) {
+            self.pending = None;
+        }
         self.collect_events(cx);
         self.early.flush(&mut cx.later.free_events);
         self.owes_summary = self.end_waits(cx);
+    }
+
+    /// A flush is over, which undid any end of the stream.
+    pub(in crate::fanout) fn resume<F>(&mut self, cx: &mut Cx<'_, F, E>) {
+        if !self.active {
+            return;
+        }
+        self.pending = Some(match self.mode {
+            Mode::Ended(DropReason::Evicted) => Pending::Evicted,
+            _ => Pending::Resumed,
+        });
+        // What it answers to a frame from before the flush is over, too.
+        self.accepted = cx.stamp.advance();
+        if let Mode::Ended(DropReason::Eos | DropReason::Error) = self.mode {
+            self.readmit(cx, cx.log.start_live(), false);
+        }
+        cx.later.wake.extend(self.waiting.take());
     }
 
     /// An event was appended; `start` is where a consumer would start that begins anew.
@@ -203,8 +220,6 @@ impl<E: Event> Taker<E> {
     /// The consumer gets `event`: at the end of the stream its accounts are told, but not again
     /// when that end is repeated for a branch that was linked after it.
     pub(super) fn note_end<F>(&mut self, cx: &mut Cx<'_, F, E>, event: &E) {
-        // A flush undoes what an evicted one was told.
-        self.evicted_untold |= event.ends_flush() && self.mode == Mode::Ended(DropReason::Evicted);
         if event.ends_stream() {
             let waits = self.end_waits(cx);
             let owed = std::mem::replace(&mut self.owes_summary, waits);
@@ -221,15 +236,10 @@ impl<E: Event> Taker<E> {
             .any(|(_, event)| event.ends_stream())
     }
 
-    /// Forgets what waits, but for the end of a flush: the start of it has passed.
+    /// Forgets what waits.
     pub(super) fn forget_events<F>(&mut self, cx: &mut Cx<'_, F, E>) {
-        self.collect_events(cx);
-        let flush = self.early.iter().rfind(|(_, event)| event.ends_flush());
-        let flush = flush.map(|(_, event)| event.clone());
         self.early.clear(&mut cx.later.free_events);
-        if let Some(event) = flush {
-            self.early.push(0, event);
-        }
+        self.next_event = cx.log.event_end();
     }
 
     /// Takes the events that wait in the log over into its own list.

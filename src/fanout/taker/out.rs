@@ -3,38 +3,40 @@
 
 use std::task::Waker;
 
-use super::{Cx, Flight, Mode, Next, Taker};
-use crate::fanout::snapshot::State;
-use crate::fanout::{Event, Outcome, Ticket};
-use crate::reason::DropReason;
+use super::{Cx, Flight, Mode, Next, Pending, Taker};
+use crate::facts::{DropReason, State};
+use crate::fanout::{Event, Outcome, Stamp};
 
 /// More frames than this are not shown before the keyframe that they follow.
 const MAX_LEADING: u64 = 32;
 
 impl<E: Event> Taker<E> {
     /// What comes next; a frame is then in flight until [`finish`](Self::finish).
-    pub(in crate::fanout) fn next<F>(
-        &mut self,
-        cx: &mut Cx<'_, F, E>,
-        run: Option<u32>,
-    ) -> Next<E> {
-        if run.is_some_and(|run| run != self.ticket.run) {
-            return Next::Closed;
-        }
+    pub(in crate::fanout) fn next<F>(&mut self, cx: &mut Cx<'_, F, E>, session: Stamp) -> Next<E> {
         if !self.active {
             // Whoever came before the start may wait for it.
-            let starts = self.mode == Mode::Idle && run.is_none();
-            let waits = starts && !std::mem::take(&mut self.dismissed);
-            return if waits { Next::Nothing } else { Next::Closed };
+            let starts = self.mode == Mode::Idle && session >= self.session;
+            let waits = starts && self.pending.take() != Some(Pending::Cancelled);
+            return match waits {
+                true => Next::Nothing,
+                false => Next::Closed(self.session),
+            };
         }
-        if run.is_none() && std::mem::take(&mut self.begun_untold) {
-            return Next::Begun;
+        if session < self.session {
+            return Next::Superseded(self.session);
         }
         if self.limits.max_age != 0 {
             self.fit(cx);
         }
-        if std::mem::take(&mut self.evicted_untold) {
+        if self.pending == Some(Pending::Evicted) {
+            self.pending = None;
             return Next::Evicted;
+        }
+        if cx.flushing {
+            return Next::Nothing;
+        }
+        if self.pending.take() == Some(Pending::Resumed) {
+            return Next::Resumed;
         }
         while self.is_leading(cx) {
             self.lose(cx, 1, DropReason::WaitingKeyframe);
@@ -64,6 +66,7 @@ impl<E: Event> Taker<E> {
         self.cursor += 1;
         self.burst.note(cx.log, self.cursor);
         let flight = Flight {
+            stamp: self.stamp(),
             since: cx.now,
             lost: cx.lost(position),
         };
@@ -103,19 +106,15 @@ impl<E: Event> Taker<E> {
         )
     }
 
-    pub(in crate::fanout) fn ticket(&self) -> Ticket {
-        self.ticket
-    }
-
     /// The frame in flight came to its end.
     pub(in crate::fanout) fn finish<F>(
         &mut self,
         cx: &mut Cx<'_, F, E>,
-        ticket: Ticket,
+        stamp: Stamp,
         outcome: Outcome,
         flow: i32,
     ) {
-        if ticket.run != self.ticket.run {
+        if stamp < self.session {
             return;
         }
         let Some(flight) = self.flight.take() else {
@@ -138,7 +137,7 @@ impl<E: Event> Taker<E> {
         if self.mode != Mode::Serving {
             return;
         }
-        if matches!(outcome, Outcome::Ended(_)) && ticket == self.ticket {
+        if matches!(outcome, Outcome::Ended(_)) && stamp >= self.accepted {
             match self.recovery(cx, reason) {
                 Some(at) => self.overtake(cx, at - self.cursor, reason),
                 None => self.end(cx, reason),

@@ -37,7 +37,7 @@ fn a_frame_lost_by_the_branch_costs_only_those_that_need_it() {
     let one = rig.join(depth(9));
     rig.publish("kdkdkd");
     let taken = rig.frame(&one);
-    rig.finish(&one, taken.ticket, Outcome::Lost(NotLinked));
+    rig.finish(&one, taken.stamp, Outcome::Lost(NotLinked));
     assert_eq!(rig.drain(&one), "2! 3 4 5");
     assert_eq!(rig.dropped(&one, NotLinked), 1);
     assert_eq!(rig.dropped(&one, WaitingKeyframe), 1);
@@ -99,11 +99,11 @@ fn frames_shown_before_the_first_keyframe_after_a_flush_are_not_for_anybody() {
     publish_at(&mut rig, false, Some(0));
     assert_eq!(rig.drain(&one), "0");
     rig.fan.flush_start(rig.now);
-    rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+    rig.fan.flush_stop(rig.now);
     for (delta, pts) in [(false, 10), (true, 8), (true, 9), (true, 11)] {
         publish_at(&mut rig, delta, Some(pts));
     }
-    assert_eq!(rig.drain(&one), "f 1 4!");
+    assert_eq!(rig.drain(&one), "resumed 1 4!");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn headers_are_not_for_a_keyframe_behind_a_flush_or_new_caps() {
         if flush {
             rig.fan.flush_start(rig.now);
             publish_header(&mut rig, None);
-            rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+            rig.fan.flush_stop(rig.now);
         } else {
             rig.event(Kind::Caps);
         }

@@ -11,7 +11,7 @@ fn drain_ids(rig: &Rig, reader: &Reader) -> Vec<(Kind, u64)> {
     loop {
         match rig.take(reader) {
             Taken::Event(event, _) => all.push((event.kind, event.body.0)),
-            Taken::Frame(taken) => rig.finish(reader, taken.ticket, Outcome::Delivered),
+            Taken::Frame(taken) => rig.finish(reader, taken.stamp, Outcome::Delivered),
             Taken::Wait => return all,
             other => panic!("{other:?}"),
         }
@@ -221,11 +221,11 @@ fn a_flush_keeps_what_survives_it() {
     rig.event(Tag);
     rig.event(Eos);
     rig.fan.flush_start(rig.now);
-    rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+    rig.fan.flush_stop(rig.now);
     rig.event(Segment);
     let two = rig.join(depth(4));
     rig.publish("k");
-    assert_eq!(rig.drain(&one), "S C T f G 1!");
+    assert_eq!(rig.drain(&one), "resumed S C T G 1!");
     assert_eq!(rig.drain(&two), "S C G T 1");
     assert!(rig.lock_was_free());
 }
@@ -235,8 +235,8 @@ fn a_new_segment_after_the_end_serves_again() {
     let mut rig = Rig::new();
     let one = rig.join(depth(4));
     rig.publish("kk");
-    let ticket = rig.frame(&one).ticket;
-    rig.finish(&one, ticket, Outcome::Ended(DropReason::Eos));
+    let stamp = rig.frame(&one).stamp;
+    rig.finish(&one, stamp, Outcome::Ended(DropReason::Eos));
     rig.publish("k");
     rig.event(Tag);
     rig.event(Segment);
@@ -269,7 +269,7 @@ fn a_restart_while_frames_wait_begins_anew() {
     rig.event(Caps);
     rig.publish("k");
     rig.event(Tag);
-    one.run = rig.fan.activate(one.id, None, rig.now).unwrap();
+    one.session = rig.fan.activate(one.id, Link::Made, rig.now);
     assert_eq!(rig.dropped(&one, DropReason::Flushing), 1);
     assert!(rig.alive().is_empty());
     rig.publish("k");

@@ -185,7 +185,7 @@ fn new_caps_and_flushes_empty_the_cache() {
     // Void as well: it belongs to what is flushed.
     rig.publish("k");
     assert!(rig.alive().is_empty());
-    rig.fan.flush_stop(Ev::new(Kind::FlushStop, 0), rig.now);
+    rig.fan.flush_stop(rig.now);
     let one = rig.join(depth(4));
     assert_eq!(rig.drain(&one), "C");
 }
@@ -197,9 +197,9 @@ fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
     rig.event(Kind::Start);
     rig.publish("kdkd");
     let id = rig.fan.join(label("one"), depth(4));
-    let run = rig.fan.activate(id, Some(-7), rig.now).unwrap();
+    let session = rig.fan.activate(id, Link::Missing(-7), rig.now);
     let woken = Arc::default();
-    let one = Reader { id, run, woken };
+    let one = Reader { id, session, woken };
     assert_eq!(rig.drain(&one), "S");
     rig.publish("dd");
     assert_eq!(rig.dropped(&one, NotLinked), 2);
@@ -216,7 +216,7 @@ fn whoever_is_linked_after_it_joined_gets_the_cached_frames_then() {
         rig.frame(&one)
     };
     let ended = Outcome::Ended(NotLinked);
-    rig.finish(&one, taken.ticket, ended);
+    rig.finish(&one, taken.stamp, ended);
     rig.fan.readmit(one.id, true, rig.now);
     rig.publish("dk");
     assert_eq!(rig.drain(&one), "S 8!");

@@ -19,7 +19,7 @@ use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Wake, Waker};
 
 use super::*;
-use crate::ledger::Ledger;
+use crate::facts::{Ledger, State};
 
 pub(super) type Fan = Fanout<Frame, Ev>;
 pub(super) type Frame = Arc<Body>;
@@ -62,7 +62,6 @@ pub(super) enum Kind {
     Eos,
     Gap,
     Custom,
-    FlushStop,
 }
 
 #[derive(Debug, Clone)]
@@ -91,7 +90,6 @@ impl Kind {
         match self {
             Self::Segment => reason == DropReason::Eos,
             Self::Caps => reason == DropReason::Error,
-            Self::FlushStop => matches!(reason, DropReason::Eos | DropReason::Flushing),
             _ => false,
         }
     }
@@ -124,10 +122,6 @@ impl Event for Ev {
 
     fn voids(&self, older: &Self) -> bool {
         self.kind.voids(older.kind)
-    }
-
-    fn ends_flush(&self) -> bool {
-        self.kind == Kind::FlushStop
     }
 
     fn ends_stream(&self) -> bool {
@@ -192,8 +186,8 @@ pub(super) fn label(name: &str) -> Label {
 /// A consumer as its thread sees it.
 #[derive(Clone)]
 pub(super) struct Reader {
-    pub(super) id: TakerId,
-    pub(super) run: u32,
+    pub(super) id: ConsumerId,
+    pub(super) session: Stamp,
     pub(super) woken: Arc<AtomicU64>,
 }
 
@@ -265,15 +259,15 @@ impl Rig {
 
     pub(super) fn join(&mut self, limits: Limits) -> Reader {
         let id = self.fan.join(label("one"), limits);
-        let run = self.fan.activate(id, None, self.now).unwrap();
+        let session = self.fan.activate(id, Link::Made, self.now);
         let woken = Arc::default();
-        Reader { id, run, woken }
+        Reader { id, session, woken }
     }
 
     pub(super) fn take(&self, reader: &Reader) -> Taken<Frame, Ev> {
         let mut waker = Some(bell(&reader.woken));
         self.fan
-            .take(reader.id, Some(reader.run), self.now, &mut waker)
+            .take(reader.id, reader.session, self.now, &mut waker)
     }
 
     pub(super) fn frame(&self, reader: &Reader) -> TakenFrame<Frame> {
@@ -283,13 +277,13 @@ impl Rig {
         }
     }
 
-    pub(super) fn finish(&self, reader: &Reader, ticket: Ticket, outcome: Outcome) {
+    pub(super) fn finish(&self, reader: &Reader, stamp: Stamp, outcome: Outcome) {
         let flow = match outcome {
             Outcome::Delivered => 0,
             Outcome::Lost(reason) | Outcome::Ended(reason) => -(reason.index() as i32) - 1,
         };
         let done = Done {
-            ticket,
+            stamp,
             outcome,
             flow,
         };
@@ -303,11 +297,11 @@ impl Rig {
             all.push(match self.take(reader) {
                 Taken::Event(event, _) => initial(event.kind).to_string(),
                 Taken::Evicted => "evicted".to_string(),
-                Taken::Begun => "begun".to_string(),
-                Taken::Closed => "closed".to_string(),
+                Taken::Resumed => "resumed".to_string(),
+                Taken::Closed(_) | Taken::Superseded(_) => "closed".to_string(),
                 Taken::Wait => return all.join(" "),
                 Taken::Frame(taken) => {
-                    self.finish(reader, taken.ticket, Outcome::Delivered);
+                    self.finish(reader, taken.stamp, Outcome::Delivered);
                     let mark = if taken.discont { "!" } else { "" };
                     format!("{}{mark}", taken.sequence)
                 }
@@ -352,6 +346,5 @@ fn initial(kind: Kind) -> char {
         Kind::Eos => 'E',
         Kind::Gap => 'g',
         Kind::Custom => 'c',
-        Kind::FlushStop => 'f',
     }
 }

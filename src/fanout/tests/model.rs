@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::Kind;
 use super::stream::{events, shed};
+use crate::facts::DropReason;
 use crate::fanout::{FrameInfo, Limits};
-use crate::reason::DropReason;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
@@ -71,7 +71,11 @@ pub(super) struct Party {
     leading_until: Option<u64>,
     pub(super) lost: u64,
     pub(super) discont: bool,
+    /// Or was never started.
+    knows_of_stop: bool,
     pub(super) eviction_untold: bool,
+    /// A flush was over since it took last.
+    pub(super) resumption_untold: bool,
     /// A frame in flight, and whether nothing readmitted the consumer since.
     pub(super) flight: Option<bool>,
     pub(super) flow: i32,
@@ -85,6 +89,7 @@ pub(super) enum Got {
     Event(Kind, u64),
     Frame(Waiting, bool, u64),
     Evicted,
+    Resumed,
     Wait,
     Closed,
 }
@@ -108,11 +113,23 @@ impl Party {
             leading_until: None,
             lost: 0,
             discont: false,
+            knows_of_stop: true,
             eviction_untold: false,
+            resumption_untold: false,
             flight: None,
             flow: 0,
             events_dropped: 0,
             requested_keyframes: 0,
+        }
+    }
+
+    /// What stays of it over a new start of the stream.
+    pub(super) fn reset(&self) -> Self {
+        let served = self.flight.is_some() || self.out > 0 || self.drops != [0; 8];
+        Self {
+            discont: self.discont || served,
+            knows_of_stop: self.mode == Mode::Idle && self.knows_of_stop,
+            ..Self::new(self.limits)
         }
     }
 
@@ -222,8 +239,9 @@ impl Party {
         let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
         if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
             self.end(DropReason::Evicted);
-            self.forget_events();
+            self.queue.clear();
             self.eviction_untold = true;
+            self.resumption_untold = false;
         }
         asks
     }
@@ -260,8 +278,7 @@ impl Party {
             return;
         }
         if self.mode == Mode::Ended(DropReason::Evicted) {
-            self.queue.push_back(Item::Event(kind, id));
-            return self.forget_events();
+            return self.queue.clear();
         }
         if let Mode::Ended(reason) = self.mode
             && kind.readmits(reason)
@@ -272,16 +289,18 @@ impl Party {
         self.events_dropped += shed(&mut self.queue);
     }
 
-    /// The end of a flush is not forgotten.
-    fn forget_events(&mut self) {
-        let flush = |item: &&Item| item.kind() == Some(Kind::FlushStop);
-        self.queue = self
-            .queue
-            .iter()
-            .rfind(flush)
-            .copied()
-            .into_iter()
-            .collect();
+    /// A flush is over.
+    pub(super) fn resume(&mut self) {
+        if !self.active {
+            return;
+        }
+        let evicted = self.mode == Mode::Ended(DropReason::Evicted);
+        self.flight = self.flight.map(|_| false);
+        self.eviction_untold = evicted;
+        self.resumption_untold = !evicted;
+        if let Mode::Ended(DropReason::Eos | DropReason::Error) = self.mode {
+            self.serve_again();
+        }
     }
 
     fn serve_again(&mut self) {
@@ -292,7 +311,7 @@ impl Party {
 
     /// Starts with what is kept for it, or else with the events that it has to know.
     pub(super) fn begin(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
-        self.forget_events();
+        self.queue.clear();
         self.queue.extend(cached.unwrap_or_else(|| events(sticky)));
         self.burst = self.level() as u64;
         self.burst_size = self.size();
@@ -324,15 +343,26 @@ impl Party {
         }
     }
 
-    pub(super) fn take(&mut self, now: u64, end_time: u64) -> Got {
+    pub(super) fn take(&mut self, now: u64, end_time: u64, flushing: bool) -> Got {
         if !self.active {
-            return Got::Closed;
+            // It learns each stop, and then it may wait for the next start.
+            let knows = std::mem::replace(&mut self.knows_of_stop, true);
+            return match self.mode == Mode::Idle && knows {
+                true => Got::Wait,
+                false => Got::Closed,
+            };
         }
         if self.limits.max_age != 0 && !self.eviction_untold {
             self.enforce(now, end_time);
         }
         if std::mem::take(&mut self.eviction_untold) {
             return Got::Evicted;
+        }
+        if flushing {
+            return Got::Wait;
+        }
+        if std::mem::take(&mut self.resumption_untold) {
+            return Got::Resumed;
         }
         while self
             .frames()
@@ -343,11 +373,7 @@ impl Party {
         }
         match self.queue.pop_front() {
             None => Got::Wait,
-            Some(Item::Event(kind, id)) => {
-                self.eviction_untold |=
-                    kind == Kind::FlushStop && self.mode == Mode::Ended(DropReason::Evicted);
-                Got::Event(kind, id)
-            }
+            Some(Item::Event(kind, id)) => Got::Event(kind, id),
             Some(Item::Frame(frame)) => {
                 self.flight = Some(true);
                 self.note_level();
@@ -401,6 +427,7 @@ impl Party {
     pub(super) fn deactivate(&mut self) {
         self.active = false;
         self.eviction_untold = false;
+        self.resumption_untold = false;
         self.queue.retain(|item| item.frame().is_some());
         if self.mode == Mode::Serving {
             self.end(DropReason::Flushing);

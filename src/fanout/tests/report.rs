@@ -112,14 +112,14 @@ fn a_transition_is_told_once() {
     config(&rig, 0, 100 * MS);
     let one = rig.join(depth(4));
     rig.publish("k");
-    let ticket = rig.frame(&one).ticket;
+    let stamp = rig.frame(&one).stamp;
     rig.now += 100 * MS;
     assert_eq!(states(&told(&rig)), []);
     rig.now += 1;
     assert_eq!(states(&told(&rig)), [(State::Ok, State::Stalled)]);
     rig.now += 500 * MS;
     assert_eq!(states(&told(&rig)), []);
-    rig.finish(&one, ticket, Outcome::Ended(Error));
+    rig.finish(&one, stamp, Outcome::Ended(Error));
     let notices = told(&rig);
     assert_eq!(states(&notices), [(State::Stalled, State::Failed)]);
     assert!(notices.iter().any(|notice| matches!(
@@ -138,8 +138,8 @@ fn a_stop_is_no_recovery_but_a_new_life_is() {
     let mut rig = Rig::new();
     let one = rig.join(depth(4));
     rig.publish("k");
-    let ticket = rig.frame(&one).ticket;
-    rig.finish(&one, ticket, Outcome::Ended(Error));
+    let stamp = rig.frame(&one).stamp;
+    rig.finish(&one, stamp, Outcome::Ended(Error));
     assert_eq!(states(&told(&rig)), [(State::Ok, State::Failed)]);
     rig.fan.deactivate(one.id, rig.now);
     rig.fan.summarize(one.id, rig.now);
@@ -315,9 +315,9 @@ fn next_report_misses_no_transition() {
     config(&rig, 1_000 * MS, 0);
     let one = rig.join(depth(4));
     rig.publish("k");
-    let ticket = rig.frame(&one).ticket;
+    let stamp = rig.frame(&one).stamp;
     told(&rig);
-    rig.finish(&one, ticket, Outcome::Ended(DropReason::NotLinked));
+    rig.finish(&one, stamp, Outcome::Ended(DropReason::NotLinked));
     told(&rig);
     rig.fan.readmit(one.id, true, rig.now);
     let next = rig.fan.next_report(rig.now, &bell(&Arc::default()));
@@ -375,14 +375,14 @@ fn who_was_kept_from_telling_is_woken() {
     let mut rig = Rig::new();
     let one = rig.join(depth(1));
     rig.publish("kk");
-    let ticket = rig.frame(&one).ticket;
+    let stamp = rig.frame(&one).stamp;
     let woken = Arc::default();
     let mut told_states = Vec::new();
     rig.fan.tell(
         || rig.now,
         |notice| {
             told_states.extend(states(&[notice]));
-            rig.finish(&one, ticket, Outcome::Ended(Error));
+            rig.finish(&one, stamp, Outcome::Ended(Error));
             rig.fan.tell(|| rig.now, |_| panic!("out of order"));
             assert_eq!(rig.fan.next_report(rig.now, &bell(&woken)), None);
         },

@@ -2,9 +2,9 @@
 //! The rest of the model: what late joiners find, how events are thinned out, and the whole.
 
 use super::Kind;
-use super::model::{Item, Mode, Party, Queue, Waiting};
+use super::model::{Got, Item, Mode, Party, Queue, Waiting};
+use crate::facts::DropReason;
 use crate::fanout::{FrameInfo, Limits};
-use crate::reason::DropReason;
 
 const SECOND: u64 = 1_000_000_000;
 const MAX_EVENTS: usize = 256;
@@ -220,14 +220,19 @@ impl Model {
                 party.needs_key = true;
             }
             party.fresh = true;
+            party.resumption_untold = false;
             let stays = |item: &Item| item.kind().is_some_and(Kind::survives_flush);
             party.queue.retain(stays);
         }
     }
 
-    pub(super) fn flush_stop(&mut self, id: u64) {
+    pub(super) fn flush_stop(&mut self) {
         self.flushing = false;
-        self.event(Kind::FlushStop, id);
+        self.parties.iter_mut().for_each(Party::resume);
+    }
+
+    pub(super) fn take(&mut self, index: usize, now: u64) -> Got {
+        self.parties[index].take(now, self.end_time, self.flushing)
     }
 
     pub(super) fn activate(&mut self, index: usize, linked: bool, now: u64) {
@@ -273,12 +278,13 @@ impl Model {
         } else {
             0
         };
-        self.released += party.drops.iter().sum::<u64>() + waiting as u64;
+        let in_flight = u64::from(party.flight.is_some());
+        self.released += party.drops.iter().sum::<u64>() + waiting as u64 + in_flight;
     }
 
     pub(super) fn reset(&mut self) {
         let parties = self.parties.iter();
-        let parties = parties.map(|party| Party::new(party.limits)).collect();
+        let parties = parties.map(Party::reset).collect();
         *self = Self {
             parties,
             cache: Cache {

@@ -51,26 +51,26 @@ struct Seen {
     lost: u64,
 }
 
-fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
+fn consume(shared: &Shared, id: ConsumerId, session: Stamp) -> Seen {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut spare = None;
     let mut seen = Seen::default();
     let mut last = None;
     loop {
         spare.get_or_insert_with(|| waker.clone());
-        match shared.fan.take(id, Some(run), shared.now(), &mut spare) {
+        match shared.fan.take(id, session, shared.now(), &mut spare) {
             Taken::Wait => {
                 if !shared.park() {
                     return seen;
                 }
             }
-            Taken::Closed => return seen,
+            Taken::Closed(_) | Taken::Superseded(_) => return seen,
             Taken::Event(event, _) if event.kind == Kind::Eos => {
                 shared.ended.fetch_add(1, Ordering::SeqCst);
                 shared.publisher.unpark();
             }
             Taken::Event(..) => {}
-            Taken::Evicted | Taken::Begun => panic!("evicted or begun"),
+            Taken::Evicted | Taken::Resumed => panic!("evicted or flushed"),
             Taken::Frame(taken) => {
                 let skipped = last.map_or(0, |last| taken.sequence - last - 1);
                 assert_eq!(taken.discont, taken.lost_before > 0);
@@ -83,7 +83,7 @@ fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
                 drop(taken.frame);
                 let fan = &shared.fan;
                 let done = Done {
-                    ticket: taken.ticket,
+                    stamp: taken.stamp,
                     outcome: Outcome::Delivered,
                     flow: 0,
                 };
@@ -93,13 +93,13 @@ fn consume(shared: &Shared, id: TakerId, run: u32) -> Seen {
     }
 }
 
-type Consumer = (TakerId, JoinHandle<Seen>);
+type Consumer = (ConsumerId, JoinHandle<Seen>);
 
 fn start(shared: &Arc<Shared>) -> Consumer {
     let id = shared.fan.join(label("some"), depth(3));
-    let run = shared.fan.activate(id, None, shared.now()).unwrap();
+    let session = shared.fan.activate(id, Link::Made, shared.now());
     let theirs = shared.clone();
-    (id, thread::spawn(move || consume(&theirs, id, run)))
+    (id, thread::spawn(move || consume(&theirs, id, session)))
 }
 
 /// Releases a consumer and compares its accounts with what its thread saw.

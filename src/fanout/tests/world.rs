@@ -14,7 +14,7 @@ use super::*;
 /// The thread that serves a consumer.
 struct Server {
     reader: Reader,
-    flight: Option<(Ticket, Frame)>,
+    flight: Option<(Stamp, Frame)>,
     /// How often it had been woken when it was last told to wait.
     waits: Option<u64>,
 }
@@ -22,9 +22,7 @@ struct Server {
 /// A frame whose consumer was restarted or left.
 struct Stray {
     reader: Reader,
-    ticket: Ticket,
-    /// Its consumer has left and nobody counted it yet.
-    counts: bool,
+    stamp: Stamp,
 }
 
 struct World {
@@ -84,10 +82,8 @@ impl World {
                 self.model.flush_start();
             }
             Op::FlushStop => {
-                self.rig.events += 1;
-                let id = self.rig.events;
-                self.rig.fan.flush_stop(Ev::new(Kind::FlushStop, id), now);
-                self.model.flush_stop(id);
+                self.rig.fan.flush_stop(now);
+                self.model.flush_stop();
             }
             Op::Join(limits) => self.join(limits),
             Op::SetCapacity(capacity) => {
@@ -139,7 +135,7 @@ impl World {
                 let server = self.servers.remove(index);
                 self.rig.fan.leave(id, now, drop);
                 self.model.leave(index);
-                self.stray(server, true);
+                self.stray(server);
             }
             Op::Readmit(_) => {
                 self.rig.fan.readmit(id, true, now);
@@ -177,9 +173,9 @@ impl World {
             return;
         }
         let id = self.rig.fan.join(label("some"), limits);
-        let woken = Arc::default();
+        let (session, woken) = (id.joined(), Arc::default());
         self.servers.push(Server {
-            reader: Reader { id, run: 0, woken },
+            reader: Reader { id, session, woken },
             flight: None,
             waits: None,
         });
@@ -188,33 +184,29 @@ impl World {
 
     fn activate(&mut self, index: usize, linked: bool) {
         let reader = self.servers[index].reader.clone();
-        let run = self
-            .rig
-            .fan
-            .activate(reader.id, (!linked).then_some(-7), self.rig.now)
-            .unwrap();
+        let link = match linked {
+            true => Link::Made,
+            false => Link::Missing(-7),
+        };
+        let session = self.rig.fan.activate(reader.id, link, self.rig.now);
         self.model.activate(index, linked, self.rig.now);
         let started = Server {
-            reader: Reader { run, ..reader },
+            reader: Reader { session, ..reader },
             flight: None,
             waits: None,
         };
         let old = std::mem::replace(&mut self.servers[index], started);
-        self.stray(old, false);
+        self.stray(old);
     }
 
-    fn stray(&mut self, server: Server, counts: bool) {
+    fn stray(&mut self, server: Server) {
         if let Some(waits) = server.waits {
             let woken = server.reader.woken.load(Ordering::SeqCst);
             assert!(woken > waits, "the thread of an ended run sleeps on");
         }
-        if let Some((ticket, _)) = server.flight {
+        if let Some((stamp, _)) = server.flight {
             let reader = server.reader;
-            self.strays.push(Stray {
-                reader,
-                ticket,
-                counts,
-            });
+            self.strays.push(Stray { reader, stamp });
         }
     }
 
@@ -222,17 +214,10 @@ impl World {
         self.rig.fan.reset();
         self.model.reset();
         self.frames.clear();
-        for stray in &mut self.strays {
-            stray.counts = false;
-        }
         for server in &mut self.servers {
-            if let Some((ticket, _)) = server.flight.take() {
+            if let Some((stamp, _)) = server.flight.take() {
                 let reader = server.reader.clone();
-                self.strays.push(Stray {
-                    reader,
-                    ticket,
-                    counts: false,
-                });
+                self.strays.push(Stray { reader, stamp });
             }
         }
     }
@@ -244,17 +229,20 @@ impl World {
         if server.flight.is_some() {
             return false;
         }
-        let (now, end_time) = (self.rig.now, self.model.end_time);
+        let now = self.rig.now;
         let taken = self.rig.take(&server.reader);
-        let got = self.model.parties[index].take(now, end_time);
+        let got = self.model.take(index, now);
         server.waits = None;
         match (taken, got) {
             (Taken::Wait, Got::Wait) => {
                 server.waits = Some(server.reader.woken.load(Ordering::SeqCst));
                 return false;
             }
-            (Taken::Closed, Got::Closed) => return false,
-            (Taken::Evicted, Got::Evicted) => {}
+            (Taken::Closed(session), Got::Closed) => {
+                server.reader.session = session;
+                return false;
+            }
+            (Taken::Evicted, Got::Evicted) | (Taken::Resumed, Got::Resumed) => {}
             (Taken::Event(event, _), Got::Event(kind, id)) => {
                 assert_eq!((event.kind, event.body.0), (kind, id));
             }
@@ -266,7 +254,7 @@ impl World {
                 let others = flights.iter().filter(same).count();
                 let held = usize::from(self.model.holds(frame.sequence));
                 assert_eq!(Arc::strong_count(&taken.frame), 1 + others + held);
-                server.flight = Some((taken.ticket, taken.frame));
+                server.flight = Some((taken.stamp, taken.frame));
             }
             (taken, got) => panic!("got {taken:?} instead of {got:?}"),
         }
@@ -275,11 +263,11 @@ impl World {
 
     fn finish(&mut self, index: usize, outcome: Outcome) {
         let server = &mut self.servers[index];
-        let Some((ticket, frame)) = server.flight.take() else {
+        let Some((stamp, frame)) = server.flight.take() else {
             return;
         };
         drop(frame);
-        self.rig.finish(&server.reader, ticket, outcome);
+        self.rig.finish(&server.reader, stamp, outcome);
         let party = &mut self.model.parties[index];
         match outcome {
             Outcome::Delivered => party.deliver(),
@@ -293,9 +281,7 @@ impl World {
             return;
         }
         let stray = self.strays.remove(which % self.strays.len());
-        self.rig.finish(&stray.reader, stray.ticket, outcome);
-        let lost = outcome != Outcome::Delivered;
-        self.model.released += u64::from(stray.counts && lost);
+        self.rig.finish(&stray.reader, stray.stamp, outcome);
     }
 
     /// The frames that consumers have in hand.
@@ -312,7 +298,10 @@ impl World {
         for (server, party) in self.servers.iter().zip(&self.model.parties) {
             self.check_accounts(server, party);
             if let Some(waits) = server.waits {
-                let ready = !party.queue.is_empty() || party.eviction_untold || !party.active;
+                let something = !party.queue.is_empty() || party.resumption_untold;
+                let ready = !self.model.flushing && something;
+                let stopped = !party.active && party.mode != Mode::Idle;
+                let ready = ready || party.eviction_untold || stopped;
                 let woken = server.reader.woken.load(Ordering::SeqCst) > waits;
                 assert!(woken || !ready, "sleeps although there is something");
             }

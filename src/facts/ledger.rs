@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What became of the frames that a consumer was offered.
 
-use crate::reason::DropReason;
+use super::reason::DropReason;
 
 /// Drop counters of one consumer, one per [`DropReason`].
 ///

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Plain data that all other parts of the crate speak of; it knows none of them.
+
+mod health;
+mod ledger;
+mod reason;
+mod state;
+
+pub use health::{ConsumerHealth, Health};
+pub use ledger::{Drops, Ledger};
+pub use reason::DropReason;
+pub use state::State;
