@@ -42,6 +42,7 @@ mod error;
 mod facts;
 mod fanout;
 mod frame;
+mod park;
 mod plugin;
 mod publisher;
 mod receiver;

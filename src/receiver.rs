@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::RecvError;
 use crate::fanout::{Stamp, Taken};
 use crate::frame::{Format, Frame};
-use crate::tee::{Item, ReceiverPad, now, thread_waker};
+use crate::park::thread_waker;
+use crate::tee::{Item, ReceiverPad, now};
 
 thread_local! {
     static WAKER: Waker = thread_waker();

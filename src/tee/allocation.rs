@@ -12,9 +12,9 @@ use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::flush::PATIENCE;
 use super::inquiry::take_over;
 use super::item::Item;
+use super::sink::BUSY_PATIENCE as PATIENCE;
 use super::{CAT, DroneTeePad, imp, lock, now};
 use crate::facts::State;
 use crate::fanout::ConsumerId;
@@ -65,7 +65,9 @@ impl Ask {
         if let Some(gst::QueryView::Allocation(allocation)) =
             query.as_ref().map(|query| query.view())
         {
-            pad.imp().remember_offer(Offer::new(allocation, answered));
+            pad.imp()
+                .peer()
+                .remember_offer(Offer::new(allocation, answered));
         }
         let mut answers = lock(&self.answers);
         answers.push(Answer {
@@ -180,7 +182,11 @@ impl imp::DroneTee {
         let mut offers: Vec<_> = branches
             .iter()
             .map(|pad| {
-                let offer = pad.imp().last_offer().filter(|offer| offer.caps == caps);
+                let offer = pad
+                    .imp()
+                    .peer()
+                    .last_offer()
+                    .filter(|offer| offer.caps == caps);
                 if ask.answer_of(pad).is_none() {
                     gst::debug!(CAT, obj = pad, "Busy, using {offer:?}");
                 }
@@ -204,7 +210,7 @@ impl imp::DroneTee {
         let pads = self.obj().consumers();
         let deepest = pads.iter().map(|pad| self.depth_of(pad)).max();
         let keeps = |pad: &DroneTeePad| {
-            let offer = pad.imp().last_offer();
+            let offer = pad.imp().peer().last_offer();
             let offer = offer.filter(|offer| offer.caps.as_ref() == caps);
             offer.map_or(1, |offer| offer.min_buffers.max(1))
         };
@@ -218,7 +224,7 @@ impl imp::DroneTee {
     /// True when upstream was answered before, but not for a branch that is here now, or for fewer
     /// frames than can be out now.
     pub(super) fn needs_allocation(&self) -> bool {
-        let unasked = |pad: &DroneTeePad| pad.imp().last_offer().is_none();
+        let unasked = |pad: &DroneTeePad| pad.imp().peer().last_offer().is_none();
         self.asked_for() != 0 && (self.is_outgrown() || self.branches().iter().any(unasked))
     }
 
@@ -250,11 +256,6 @@ impl imp::DroneTee {
         let mut pads = self.obj().consumers();
         pads.retain(|pad| self.takes_part(pad) && !pad.imp().is_receiver());
         pads
-    }
-
-    /// Waits a little until the branches have got all that was sent so far.
-    pub(super) fn wait_passed(&self) {
-        Ask::put(self, None, &self.branches());
     }
 
     /// DRAIN: true when no branch holds a frame any more.

@@ -166,7 +166,7 @@ impl imp::DroneTee {
         let Some(current) = self.current_caps() else {
             return true;
         };
-        if accepts(pad, &current) {
+        if self.accepts(pad, &current) {
             return self.needs_allocation();
         }
         let others = self.obj().consumers();
@@ -176,8 +176,20 @@ impl imp::DroneTee {
                 other != pad && takes && other.imp().state() == State::Ok
             })
     }
-}
 
-fn accepts(pad: &DroneTeePad, caps: &gst::Caps) -> bool {
-    pad.peer().is_some_and(|peer| peer.query_accept_caps(caps))
+    fn accepts(&self, pad: &DroneTeePad, caps: &gst::Caps) -> bool {
+        if !pad.is_linked() {
+            return false;
+        }
+        let asked = std::slice::from_ref(pad);
+        let answers = self.inquire(asked, || gst::query::AcceptCaps::new(caps).into());
+        match answers
+            .first()
+            .and_then(Option::as_ref)
+            .map(|one| one.view())
+        {
+            Some(gst::QueryView::AcceptCaps(answer)) => answer.result(),
+            _ => true,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::output::Member;
 use super::props::PadSettings;
 use super::{CAT, DroneTee, DroneTeePad, imp, lock};
 
@@ -89,7 +90,7 @@ impl imp::DroneTee {
             Some(name) => name.to_owned(),
         };
         let pad = self.new_pad(templ, &name);
-        pad.imp().join(&self.obj(), receiver);
+        self.join(&pad, receiver);
         let added = self.begin(&pad);
         self.names.release(&name);
         if let Err(error) = added {
@@ -109,6 +110,22 @@ impl imp::DroneTee {
             self.renew_if_outgrown();
         }
         Some(pad)
+    }
+
+    fn join(&self, pad: &DroneTeePad, receiver: Option<PadSettings>) {
+        let settings = receiver.clone().unwrap_or_default();
+        let limits = settings.limits(self.settings().depth);
+        let consumer = settings.consumer;
+        let label = pad.imp().label_for(consumer);
+        let member = Member {
+            tee: self.obj().downgrade(),
+            stream: self.stream.clone(),
+            helpers: self.helpers.clone(),
+            reporter: self.reporter().clone(),
+            id: self.stream.join(label, limits),
+            is_receiver: receiver.is_some(),
+        };
+        pad.imp().join(member, receiver);
     }
 
     fn new_pad(&self, templ: &gst::PadTemplate, name: &str) -> DroneTeePad {
@@ -159,15 +176,31 @@ impl imp::DroneTee {
         if !pad.imp().begin_release() {
             return;
         }
+        self.leave(pad);
+        if let Err(error) = self.obj().remove_pad(pad) {
+            gst::warning!(CAT, obj = pad, "Not removed: {error}");
+        }
+        self.left(pad);
+    }
+
+    /// The pad was removed: by `gst_element_remove_pad()`, if it was not released.
+    pub(super) fn consumer_removed(&self, pad: &DroneTeePad) {
+        if pad.imp().begin_release() {
+            self.leave(pad);
+            self.left(pad);
+        }
+    }
+
+    fn leave(&self, pad: &DroneTeePad) {
         self.note_leaving(pad);
         // A pad that does not let itself be stopped is removed all the same.
         let _ = pad.set_active(false);
         pad.imp().leave();
-        if let Err(error) = self.obj().remove_pad(pad) {
-            gst::warning!(CAT, obj = pad, "Not removed: {error}");
-        }
+    }
+
+    fn left(&self, pad: &DroneTeePad) {
         self.obj().child_removed(pad, &pad.name());
         self.obj().notify("num-src-pads");
-        self.tell_if_alone();
+        self.reporter().send_if_alone();
     }
 }

@@ -2,28 +2,33 @@
 //! The element's subclass: templates, properties, request and release, states, ChildProxy.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use glib::prelude::*;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use once_cell::sync::Lazy;
+use once_cell::sync::{Lazy, OnceCell};
 
-use super::branch::STOP_PATIENCE;
 use super::consumers::Names;
-use super::messages::Reporter;
+use super::helpers::Helpers;
 use super::props::{self, Settings};
+use super::reporter::Reporter;
 use super::sink::Incoming;
 use super::{CAT, DroneTeePad, Stream, caps, lock, now};
 use crate::fanout::ReportConfig;
 
+/// How long a stop waits in all: for pushes to return, for messages to be sent, for helpers.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
 pub struct DroneTee {
     pub(super) sinkpad: gst::Pad,
-    pub(super) stream: Stream,
+    pub(super) stream: Arc<Stream>,
+    pub(super) helpers: Helpers,
     settings: Mutex<Settings>,
     incoming: Mutex<Incoming>,
-    reporter: Mutex<Option<Reporter>>,
+    /// Set once, when the element is made.
+    reporter: OnceCell<Arc<Reporter>>,
     /// Buffers that the last ALLOCATION answer asked for; 0 before the first.
     asked_for: AtomicU32,
     pub(super) names: Names,
@@ -58,14 +63,16 @@ impl DroneTee {
         self.asked_for.load(Ordering::Relaxed)
     }
 
-    pub(super) fn has_reporter(&self) -> bool {
-        lock(&self.reporter).is_some()
-    }
-
-    pub(super) fn nudge_reporter(&self) {
-        if let Some(reporter) = lock(&self.reporter).as_ref() {
-            reporter.nudge();
-        }
+    pub(super) fn reporter(&self) -> &Arc<Reporter> {
+        self.reporter.get_or_init(|| {
+            let weak = self.obj().downgrade();
+            let post = move |notice| {
+                if let Some(tee) = weak.upgrade() {
+                    tee.imp().post(notice);
+                }
+            };
+            Arc::new(Reporter::new(self.stream.clone(), post))
+        })
     }
 
     pub(super) fn note_leaving(&self, pad: &DroneTeePad) {
@@ -119,11 +126,10 @@ impl DroneTee {
             pad.imp().reset();
         }
         self.apply_report();
-        let reporter = Reporter::start(&self.obj()).map_err(|error| {
+        self.reporter().start().map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
             gst::StateChangeError
         })?;
-        *lock(&self.reporter) = Some(reporter);
         for pad in self.obj().consumers().iter().filter(|pad| pad.is_active()) {
             // Requested while the state changed, and so reset after it had joined.
             pad.imp()
@@ -148,9 +154,9 @@ impl DroneTee {
                 self.stream.summarize(id, now());
             }
         }
-        self.tell_until(deadline);
-        let reporter = lock(&self.reporter).take();
-        drop(reporter);
+        self.reporter().wait_sent(deadline);
+        self.reporter().stop(deadline);
+        self.helpers.wait_done(deadline);
     }
 }
 
@@ -186,10 +192,11 @@ impl ObjectSubclass for DroneTee {
             .build();
         Self {
             sinkpad,
-            stream: Stream::new(),
+            stream: Arc::new(Stream::new()),
+            helpers: Helpers::default(),
             settings: Mutex::default(),
             incoming: Mutex::default(),
-            reporter: Mutex::default(),
+            reporter: OnceCell::new(),
             asked_for: AtomicU32::new(0),
             names: Names::default(),
             leaving: Mutex::default(),
@@ -208,6 +215,15 @@ impl ObjectImpl for DroneTee {
         if let Err(error) = self.obj().add_pad(&self.sinkpad) {
             gst::error!(CAT, imp = self, "No sink pad: {error}");
         }
+        self.obj().connect_pad_removed(|tee, pad| {
+            if let Some(pad) = pad.downcast_ref() {
+                tee.imp().consumer_removed(pad);
+            }
+        });
+    }
+
+    fn dispose(&self) {
+        self.reporter().stop(Instant::now());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {

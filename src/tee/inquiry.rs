@@ -17,21 +17,6 @@ use super::{CAT, DroneTeePad, imp, lock};
 /// answer the stream may get a format that the branch can not take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Questions that the branch was asked and is waited for no longer.
-#[derive(Debug, Default)]
-pub(super) struct Overdue(Mutex<Arc<AtomicU32>>);
-
-impl Overdue {
-    fn count(&self) -> Arc<AtomicU32> {
-        lock(&self.0).clone()
-    }
-
-    /// Another branch is there: what the one before owes is not its fault.
-    pub(super) fn forgive(&self) {
-        *lock(&self.0) = Arc::default();
-    }
-}
-
 #[derive(Default)]
 struct Inquiry {
     answers: Mutex<Answers>,
@@ -84,7 +69,10 @@ impl imp::DroneTee {
     ) -> Vec<Option<gst::Query>> {
         let inquiry = Arc::new(Inquiry::default());
         // Known before the first is asked: what hangs has its place, and is not waited for.
-        let owed: Vec<_> = pads.iter().map(|pad| pad.imp().overdue.count()).collect();
+        let owed: Vec<_> = pads
+            .iter()
+            .map(|pad| pad.imp().peer().overdue.clone())
+            .collect();
         let overdue = |owed: &Arc<AtomicU32>| owed.load(Ordering::Acquire) > 0;
         let hanging: Vec<_> = owed.iter().map(overdue).collect();
         lock(&inquiry.answers).by_pad = hanging.iter().map(|hangs| hangs.then_some(None)).collect();
@@ -95,8 +83,8 @@ impl imp::DroneTee {
         {
             let (inquiry, pad, query) = (inquiry.clone(), pad.clone(), query());
             let owed = owed[index].clone();
-            self.obj()
-                .call_async(move |_| inquiry.ask(&pad, &owed, index, query));
+            self.helpers
+                .run(move || inquiry.ask(&pad, &owed, index, query));
         }
         let answers = inquiry.close(&owed);
         for (pad, answer) in pads.iter().zip(&answers) {

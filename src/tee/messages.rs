@@ -1,117 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What goes on the bus, and the thread that puts it there.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+//! What goes on the bus.
 
 use glib::prelude::*;
 use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::branch::thread_waker;
-use super::{CAT, DroneTee, DroneTeePad, imp, now};
+use super::{CAT, DroneTeePad, imp};
 use crate::facts::State;
 use crate::fanout::{DropNotice, Notice, Snapshot};
 
-/// How long the end of a stream waits for the summary to be told before it.
-const SUMMARY_PATIENCE: Duration = Duration::from_millis(200);
-
-/// The thread that tells what is due, so that neither upstream nor a branch waits for a handler.
-pub(super) struct Reporter {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::Thread,
-}
-
-impl Reporter {
-    pub(super) fn start(element: &DroneTee) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, weak) = (stop.clone(), element.downgrade());
-        let thread = std::thread::Builder::new()
-            .name("dronetee:report".into())
-            .spawn(move || {
-                let waker = thread_waker();
-                loop {
-                    // What a stop left because a handler held it up is told after that.
-                    let last = stopped.load(Ordering::Acquire);
-                    let Some(element) = weak.upgrade() else {
-                        return;
-                    };
-                    element.imp().tell();
-                    if last {
-                        // It may have taken the next one's place as whoever is woken.
-                        element.imp().nudge_reporter();
-                        return;
-                    }
-                    let due = element.imp().stream.next_report(now(), &waker);
-                    drop(element);
-                    match due {
-                        Some(0) => {}
-                        Some(due) => std::thread::park_timeout(Duration::from_nanos(due)),
-                        None => std::thread::park(),
-                    }
-                }
-            })?;
-        let thread = thread.thread().clone();
-        Ok(Self { stop, thread })
-    }
-}
-
-impl Reporter {
-    pub(super) fn nudge(&self) {
-        self.thread.unpark();
-    }
-}
-
-impl Drop for Reporter {
-    fn drop(&mut self) {
-        // Not joined: a handler of the application's may hang in it.
-        self.stop.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
 impl imp::DroneTee {
-    /// Tells all that is due, with no lock held.
-    fn tell(&self) {
-        // Without a thread for it nobody else tells what came up meanwhile.
-        while self.stream.tell(now, |notice| self.post(notice))
-            && !self.has_reporter()
-            && !self.stream.is_told()
-        {}
-    }
-
-    /// Tells what is due if there is no thread for it, which knows otherwise.
-    pub(super) fn tell_if_alone(&self) {
-        if !self.has_reporter() {
-            self.tell();
-        }
-    }
-
-    /// Returns when all is told that is due; a handler that hangs is waited for until `deadline`.
-    pub(super) fn tell_until(&self, deadline: Instant) {
-        loop {
-            self.tell_if_alone();
-            if self.stream.is_told() || self.stream.tells_here() || Instant::now() >= deadline {
-                break;
-            }
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-    }
-
-    /// Tells what is due at the end of the stream, which the application does not hear of before.
-    pub(super) fn tell_before_end(&self) {
-        self.tell_until(Instant::now() + SUMMARY_PATIENCE);
-    }
-
     /// The pad that a notice is about: of two with one name, the one that leaves was told of first.
     fn pad_called(&self, name: &str) -> Option<DroneTeePad> {
         let there = || self.obj().static_pad(name)?.downcast().ok();
         self.leaving_pad(|pad| pad.name() == name).or_else(there)
     }
 
-    fn post(&self, notice: Notice) {
+    pub(super) fn post(&self, notice: Notice) {
         match notice {
             Notice::Drop(notice) => self.post_drop(&notice),
             Notice::State {

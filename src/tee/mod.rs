@@ -2,18 +2,18 @@
 //! The element: a frame's way is `sink` → fan-out → `branch` → out.
 
 mod allocation;
-mod branch;
 mod caps;
 mod consumers;
-mod flush;
+mod helpers;
 mod imp;
 mod inquiry;
 mod item;
 mod latency;
 mod messages;
-mod pad;
+mod output;
 mod props;
 mod receiver;
+mod reporter;
 mod sink;
 mod state;
 mod stats;
@@ -24,7 +24,6 @@ use std::time::Instant;
 use glib::prelude::*;
 
 use crate::fanout::Fanout;
-pub(crate) use branch::thread_waker;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
 pub(crate) use receiver::ReceiverPad;
@@ -62,7 +61,7 @@ glib::wrapper! {
 
 glib::wrapper! {
     /// A src pad of [`DroneTee`]: one consumer, with its limits and its accounts as properties.
-    pub struct DroneTeePad(ObjectSubclass<pad::DroneTeePad>)
+    pub struct DroneTeePad(ObjectSubclass<output::DroneTeePad>)
         @extends gst::Pad, gst::Object;
 }
 

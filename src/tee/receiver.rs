@@ -7,7 +7,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::branch::flagged;
+use super::output::flagged;
 use super::{DroneTee, DroneTeePad, Item, now};
 use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
 use crate::{ConsumerHealth, Error, Health};

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What arrives: frames, lists, events and queries.
 
+use std::time::{Duration, Instant};
+
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::item::Item;
 use super::latency::is_defined;
 use super::messages::flow_from;
-use super::{CAT, DroneTeePad, flush, imp, now};
+use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::{Answer, FrameInfo};
+
+/// How long upstream waits for branches that are busy with a frame.
+pub(super) const BUSY_PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long the thread that flushes waits for them, when all others have got the end of the flush.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 
 type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 
@@ -88,18 +96,11 @@ impl imp::DroneTee {
         gst::debug!(CAT, obj = pad, "{event:?}");
         match event.view() {
             gst::EventView::FlushStart(_) => {
-                self.stream.flush_start(now());
-                flush::pass_flush_start(&self.obj(), &event);
+                self.start_flush(&event);
                 return true;
             }
             gst::EventView::FlushStop(_) => {
-                self.incoming().segment = gst::FormattedSegment::new();
-                for pad in self.obj().consumers() {
-                    pad.imp().flush.set_stop(event.clone());
-                }
-                self.stream.flush_stop(now());
-                // Until they know, branches refuse what comes from downstream, as the next seek.
-                self.wait_passed();
+                self.stop_flush(&event);
                 return true;
             }
             gst::EventView::Caps(caps) => {
@@ -115,10 +116,37 @@ impl imp::DroneTee {
             self.stream.publish_event(Item::Event(event), now());
         } else {
             for pad in self.obj().consumers() {
-                pad.imp().out_of_band.pass(&pad, event.clone());
+                pad.imp().send_around(event.clone());
             }
         }
         true
+    }
+
+    fn start_flush(&self, event: &gst::Event) {
+        self.stream.flush_start(now());
+        let deadline = Instant::now() + BUSY_PATIENCE;
+        let pads = self.obj().consumers();
+        for pad in &pads {
+            pad.imp().start_flush(event.clone());
+        }
+        for pad in &pads {
+            pad.imp().wait_flushed(deadline);
+        }
+    }
+
+    fn stop_flush(&self, event: &gst::Event) {
+        self.incoming().segment = gst::FormattedSegment::new();
+        let deadline = Instant::now() + BUSY_PATIENCE;
+        let pads = self.obj().consumers();
+        for pad in &pads {
+            pad.imp().stop_flush(event.clone(), deadline);
+        }
+        self.stream.flush_stop(now());
+        // A branch refuses the next seek until it knows.
+        let deadline = Instant::now() + FLUSH_PATIENCE;
+        for pad in &pads {
+            pad.imp().wait_flushed(deadline);
+        }
     }
 
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
@@ -156,12 +184,16 @@ impl imp::DroneTee {
             }
             gst::EventView::Reconfigure(_) => {
                 pad.imp().reconfigure();
-                if !self.must_renegotiate(pad) {
+                if self.current_caps().is_some() {
+                    self.reconsider_caps(pad, event);
                     return true;
                 }
             }
             gst::EventView::Latency(latency) if is_defined(latency.structure(), "latency") => {
-                self.check_latency(pad, latency.latency());
+                let (tee, pad, latency) = (self.obj().clone(), pad.clone(), latency.latency());
+                // A branch is not asked from within its own event: it may hold its locks.
+                self.helpers
+                    .run(move || tee.imp().check_latency(&pad, latency));
             }
             _ if gst_video::ForceKeyUnitEvent::is(&event) => {
                 let id = pad.imp().id();
@@ -172,6 +204,17 @@ impl imp::DroneTee {
             _ => {}
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    /// RECONFIGURE from a branch goes upstream if it has to, which a helper finds out: the branch is not
+    /// asked from within its own event, as it may hold its locks.
+    fn reconsider_caps(&self, pad: &DroneTeePad, event: gst::Event) {
+        let (tee, pad) = (self.obj().clone(), pad.clone());
+        self.helpers.run(move || {
+            if tee.imp().must_renegotiate(&pad) {
+                tee.imp().sinkpad.push_event(event);
+            }
+        });
     }
 
     pub(super) fn src_query(&self, pad: &DroneTeePad, query: &mut gst::QueryRef) -> bool {

@@ -204,6 +204,11 @@ impl Record {
         *self.flow.lock().unwrap() = flow;
     }
 
+    /// All that came, in order.
+    pub(crate) fn got_all(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         if !self.forgetful.load(Ordering::Relaxed) {
             self.got.lock().unwrap().push(Got::Frame(buffer.clone()));

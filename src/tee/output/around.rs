@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Events that go around the frames: FLUSH_START and FLUSH_STOP, and those that are not serialized.
+//!
+//! They must reach a branch whose thread is stuck in a push, and a branch that hangs in its handler
+//! must not hold up upstream. So a helper thread delivers them, one at a time and in order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use gst::prelude::*;
+
+use crate::tee::helpers::Helpers;
+use crate::tee::{CAT, DroneTeePad, lock};
+
+/// No more events wait for a branch that hangs in one.
+const MAX_WAITING: usize = 256;
+
+/// Events of one kind on their way to one branch.
+#[derive(Clone, Default)]
+pub(in crate::tee) struct Lane(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    events: Mutex<Events>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Events {
+    waiting: VecDeque<gst::Event>,
+    /// A helper thread delivers; set when it is started, cleared by itself when none waits.
+    delivering: bool,
+    /// The branch is linked no longer: what waits is not for the one that is.
+    abandoned: bool,
+    /// A thread of upstream's has waited in vain; cleared when all is delivered.
+    overdue: bool,
+}
+
+impl Events {
+    fn is_busy(&mut self) -> bool {
+        self.delivering && !self.abandoned
+    }
+
+    /// The oldest one, if too many wait.
+    fn excess(&mut self) -> Option<gst::Event> {
+        if self.waiting.len() <= MAX_WAITING {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+}
+
+impl Lane {
+    /// Has a helper thread deliver `event` after those that wait.
+    pub(in crate::tee) fn send(&self, helpers: &Helpers, pad: &DroneTeePad, event: gst::Event) {
+        let (excess, was_busy) = {
+            let mut events = lock(&self.0.events);
+            events.waiting.push_back(event);
+            let excess = events.excess();
+            (excess, std::mem::replace(&mut events.delivering, true))
+        };
+        if let Some(event) = excess {
+            gst::warning!(CAT, obj = pad, "The branch hangs, {event:?} is dropped");
+        }
+        if was_busy {
+            return;
+        }
+        let (lane, target) = (self.clone(), pad.clone());
+        if !helpers.run(move || lane.deliver(&target)) {
+            gst::error!(CAT, obj = pad, "No thread for what goes around the stream");
+            self.abandon();
+        }
+    }
+
+    fn deliver(&self, pad: &DroneTeePad) {
+        while let Some(event) = self.next() {
+            gst::debug!(CAT, obj = pad, "Passing on {event:?} around the stream");
+            pad.push_event(event);
+        }
+    }
+
+    fn next(&self) -> Option<gst::Event> {
+        let mut events = lock(&self.0.events);
+        let event = events.waiting.pop_front();
+        events.delivering = event.is_some();
+        if event.is_none() {
+            events.overdue = false;
+            self.0.changed.notify_all();
+        }
+        event
+    }
+
+    /// Another branch is linked now: nothing more goes to the old one, nothing waits for it.
+    pub(super) fn abandon(&self) {
+        let waiting = {
+            let mut events = lock(&self.0.events);
+            events.abandoned = true;
+            std::mem::take(&mut events.waiting)
+        };
+        self.0.changed.notify_all();
+        drop(waiting);
+    }
+
+    /// True while an event waits or its delivery has not returned.
+    pub(in crate::tee) fn is_busy(&self) -> bool {
+        lock(&self.0.events).is_busy()
+    }
+
+    /// Waits until all is delivered; false if it was not until `deadline`.
+    pub(in crate::tee) fn wait_delivered(&self, deadline: Instant) -> bool {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (mut events, _) = self
+            .0
+            .changed
+            .wait_timeout_while(lock(&self.0.events), patience, Events::is_busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        !events.is_busy()
+    }
+
+    /// As [`wait_delivered`](Self::wait_delivered), but once only for a branch that hangs.
+    pub(super) fn wait_delivered_once(&self, deadline: Instant) {
+        let is_overdue = lock(&self.0.events).overdue;
+        if !is_overdue && !self.wait_delivered(deadline) {
+            let mut events = lock(&self.0.events);
+            events.overdue = events.is_busy();
+        }
+    }
+
+    /// Waits until all is delivered or `is_over`; [`wake`](Self::wake) has it look again.
+    pub(super) fn wait_delivered_or(&self, is_over: impl Fn() -> bool) {
+        let waits = |events: &mut Events| events.is_busy() && !is_over();
+        drop(self.0.changed.wait_while(lock(&self.0.events), waits));
+    }
+
+    pub(super) fn wake(&self) {
+        // Under the lock, so that a thread that has just looked does not miss it.
+        let _events = lock(&self.0.events);
+        self.0.changed.notify_all();
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One src pad: its consumer's thread, the branch behind it, and what goes around the frames.
+
+mod around;
+mod buffer;
+mod pad;
+mod peer;
+mod session;
+mod task;
+
+pub(super) use buffer::flagged;
+pub(super) use pad::{DroneTeePad, Member};

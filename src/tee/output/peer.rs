@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The branch that is linked now, and all that is known of it: another link, another [`Peer`].
+//!
+//! | link | `sync` (any thread) finds | `linked` | RECONFIGURE | `unlinked` |
+//! | --- | --- | --- | --- | --- |
+//! | none | a peer: unannounced | expecting | none | none |
+//! | unannounced | another peer: unannounced | expecting | linked | none |
+//! | expecting | another peer: unannounced | expecting, a new peer | linked | none |
+//! | linked | another peer: unannounced | expecting, a new peer | linked, news | none |
+//!
+//! A link is visible before GStreamer tells of it (`linked`): the thread that is first to see it, the
+//! branch's own or the one that links, makes the [`Peer`].
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+
+use super::around::Lane;
+use crate::tee::allocation::Offer;
+use crate::tee::lock;
+
+/// What hangs behind the pad, from its link to its unlink.
+#[derive(Default)]
+pub(in crate::tee) struct Peer {
+    /// None while there is no link. Weak: a link does not keep its peer alive.
+    pad: Option<glib::WeakRef<gst::Pad>>,
+    /// FLUSH_START, and each FLUSH_STOP that the thread which brought it could not deliver.
+    pub(in crate::tee) flush: Lane,
+    /// FLUSH_STOPs that were sent to it.
+    flushes: AtomicU32,
+    pub(in crate::tee) out_of_band: Lane,
+    /// Queries that the branch was asked and is waited for no longer.
+    pub(in crate::tee) overdue: Arc<AtomicU32>,
+    /// A frame was pushed to it; set by the branch's thread, never cleared.
+    reached: AtomicBool,
+    /// What it last answered to ALLOCATION.
+    offer: Mutex<Option<Offer>>,
+}
+
+impl Peer {
+    fn of(pad: &gst::Pad) -> Arc<Self> {
+        Arc::new(Self {
+            pad: Some(pad.downgrade()),
+            ..Self::default()
+        })
+    }
+
+    fn is(&self, pad: Option<&gst::Pad>) -> bool {
+        match (&self.pad, pad) {
+            (None, None) => true,
+            (Some(own), Some(pad)) => own.upgrade().as_ref() == Some(pad),
+            _ => false,
+        }
+    }
+
+    pub(in crate::tee) fn is_linked(&self) -> bool {
+        self.pad.is_some()
+    }
+
+    pub(in crate::tee) fn note_frame(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a frame was pushed to it, which it may still hold.
+    pub(in crate::tee) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::tee) fn note_flush(&self) {
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(in crate::tee) fn flushes(&self) -> u32 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
+    pub(in crate::tee) fn remember_offer(&self, offer: Offer) {
+        *lock(&self.offer) = Some(offer);
+    }
+
+    pub(in crate::tee) fn last_offer(&self) -> Option<Offer> {
+        lock(&self.offer).clone()
+    }
+
+    fn abandon(&self) {
+        self.flush.abandon();
+        self.out_of_band.abandon();
+    }
+}
+
+/// How far GStreamer has told of the link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Link {
+    #[default]
+    None,
+    /// It was seen, `linked` has not come.
+    Unannounced,
+    /// `linked` has come, the RECONFIGURE of the link has not.
+    ExpectingReconfigure,
+    Linked,
+}
+
+/// The link of one src pad.
+#[derive(Default)]
+pub(in crate::tee) struct PeerSlot(Mutex<(Link, Arc<Peer>)>);
+
+impl PeerSlot {
+    pub(in crate::tee) fn current(&self) -> Arc<Peer> {
+        lock(&self.0).1.clone()
+    }
+
+    /// The peer that `pad` is linked to now. For a new one `readmit` is called first, so that what the
+    /// branch's thread took before is void when it finds the link.
+    pub(in crate::tee) fn sync(&self, pad: &impl IsA<gst::Pad>, readmit: impl Fn()) -> Arc<Peer> {
+        let actual = pad.as_ref().peer();
+        let current = self.current();
+        if current.is(actual.as_ref()) {
+            return current;
+        }
+        match &actual {
+            Some(actual) => {
+                readmit();
+                self.replace(Link::Unannounced, Peer::of(actual))
+            }
+            None => self.replace(Link::None, Arc::default()),
+        }
+    }
+
+    fn replace(&self, link: Link, peer: Arc<Peer>) -> Arc<Peer> {
+        let old = std::mem::replace(&mut *lock(&self.0), (link, peer.clone())).1;
+        old.abandon();
+        peer
+    }
+
+    /// GStreamer tells of a link to `peer`; `readmit` as in [`sync`](Self::sync).
+    pub(in crate::tee) fn linked(&self, peer: &gst::Pad, readmit: impl Fn()) {
+        let is_known = {
+            let mut slot = lock(&self.0);
+            let is_known = slot.0 == Link::Unannounced && slot.1.is(Some(peer));
+            if is_known {
+                slot.0 = Link::ExpectingReconfigure;
+            }
+            is_known
+        };
+        if !is_known {
+            readmit();
+            self.replace(Link::ExpectingReconfigure, Peer::of(peer));
+        }
+    }
+
+    /// GStreamer tells that `peer` is not linked any more; it may be, by a link made since.
+    pub(in crate::tee) fn unlinked(&self, pad: &impl IsA<gst::Pad>, peer: &gst::Pad) {
+        if self.current().is(Some(peer)) && pad.as_ref().peer().as_ref() != Some(peer) {
+            self.replace(Link::None, Arc::default());
+        }
+    }
+
+    /// RECONFIGURE came from the branch; false if it is only that of the link.
+    pub(in crate::tee) fn reconfigure(&self) -> bool {
+        let mut slot = lock(&self.0);
+        let is_news = slot.0 == Link::Linked;
+        if slot.0 != Link::None {
+            slot.0 = Link::Linked;
+        }
+        is_news
+    }
+
+    /// The element starts anew: nothing is known of the branch but its link.
+    pub(in crate::tee) fn forget(&self) {
+        let mut slot = lock(&self.0);
+        let fresh = Arc::new(Peer {
+            pad: slot.1.pad.clone(),
+            ..Peer::default()
+        });
+        let old = std::mem::replace(&mut slot.1, fresh);
+        drop(slot);
+        old.abandon();
+    }
+}
