@@ -123,7 +123,6 @@ impl imp::DroneTee {
             helpers: self.helpers.clone(),
             reporter: self.reporter().clone(),
             id: self.stream.join(label, limits),
-            is_receiver: receiver.is_some(),
         };
         pad.imp().join(member, receiver);
     }

@@ -116,7 +116,9 @@ impl imp::DroneTee {
             self.stream.publish_event(Item::Event(event), now());
         } else {
             for pad in self.obj().consumers() {
-                pad.imp().send_around(event.clone());
+                if let Some(branch) = pad.imp().branch() {
+                    branch.send_around(event.clone());
+                }
             }
         }
         true
@@ -126,11 +128,12 @@ impl imp::DroneTee {
         self.stream.flush_start(now());
         let deadline = Instant::now() + BUSY_PATIENCE;
         let pads = self.obj().consumers();
-        for pad in &pads {
-            pad.imp().start_flush(event.clone());
+        let branches = || pads.iter().filter_map(|pad| pad.imp().branch());
+        for branch in branches() {
+            branch.start_flush(event.clone());
         }
-        for pad in &pads {
-            pad.imp().wait_flushed(deadline);
+        for branch in branches() {
+            branch.wait_flushed(deadline);
         }
     }
 
@@ -138,14 +141,15 @@ impl imp::DroneTee {
         self.incoming().segment = gst::FormattedSegment::new();
         let deadline = Instant::now() + BUSY_PATIENCE;
         let pads = self.obj().consumers();
-        for pad in &pads {
-            pad.imp().stop_flush(event.clone(), deadline);
+        let branches = || pads.iter().filter_map(|pad| pad.imp().branch());
+        for branch in branches() {
+            branch.stop_flush(event.clone(), deadline);
         }
         self.stream.flush_stop(now());
         // A branch refuses the next seek until it knows.
         let deadline = Instant::now() + FLUSH_PATIENCE;
-        for pad in &pads {
-            pad.imp().wait_flushed(deadline);
+        for branch in branches() {
+            branch.wait_flushed(deadline);
         }
     }
 
@@ -183,7 +187,9 @@ impl imp::DroneTee {
                 return true;
             }
             gst::EventView::Reconfigure(_) => {
-                pad.imp().reconfigure();
+                if let Some(branch) = pad.imp().branch() {
+                    branch.reconfigure();
+                }
                 if self.current_caps().is_some() {
                     self.reconsider_caps(pad, event);
                     return true;

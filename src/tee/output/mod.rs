@@ -2,6 +2,7 @@
 //! One src pad: its consumer's thread, the branch behind it, and what goes around the frames.
 
 mod around;
+mod branch;
 mod buffer;
 mod pad;
 mod peer;

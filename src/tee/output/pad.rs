@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The src pad: one consumer's settings, its session and its peer, and what can be read of it.
+//! The src pad: one consumer's settings, who takes from it, and what can be read of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use glib::prelude::*;
-use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use once_cell::sync::{Lazy, OnceCell};
 
-use super::peer::{Peer, PeerSlot};
-use super::session::{Baton, Course, Session};
-use super::task;
+use super::branch::Branch;
+use super::peer::Peer;
 use crate::facts::{DropReason, Ledger, State};
 use crate::fanout::{ConsumerId, Label, Link, Snapshot, Stamp};
 use crate::tee::helpers::Helpers;
@@ -22,7 +20,7 @@ use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::reporter::Reporter;
 use crate::tee::state::PadState;
 use crate::tee::stats::{Qos, Timings, saturated};
-use crate::tee::{CAT, DroneTee, Stream, lock, now};
+use crate::tee::{DroneTee, Stream, lock, now};
 
 /// Whose consumer the pad is, and who takes from it.
 pub(in crate::tee) struct Member {
@@ -31,8 +29,21 @@ pub(in crate::tee) struct Member {
     pub(in crate::tee) helpers: Helpers,
     pub(in crate::tee) reporter: Arc<Reporter>,
     pub(in crate::tee) id: ConsumerId,
-    /// Taken by the application itself, not by a branch.
-    pub(in crate::tee) is_receiver: bool,
+}
+
+impl Member {
+    /// The consumer is served again if it had ended; `repeats` has it get the last event once more.
+    pub(super) fn readmit(&self, repeats: bool) {
+        self.stream.readmit(self.id, repeats, now());
+    }
+}
+
+/// Who takes from the pad's queue.
+enum Service {
+    /// A thread of the pad's, which pushes into what is linked.
+    Branch(Branch),
+    /// The application itself.
+    Receiver,
 }
 
 #[derive(Default)]
@@ -40,11 +51,9 @@ pub struct DroneTeePad {
     settings: Mutex<PadSettings>,
     /// Set once, when the pad is requested.
     member: OnceCell<Arc<Member>>,
+    service: OnceCell<Service>,
     /// The first thread that releases the pad sets it.
     released: AtomicBool,
-    peer: PeerSlot,
-    session: Mutex<Option<Session>>,
-    baton: Baton,
     timings: Mutex<Timings>,
     qos: Mutex<Qos>,
     warned_of_latency: AtomicBool,
@@ -53,12 +62,19 @@ pub struct DroneTeePad {
 }
 
 impl DroneTeePad {
-    pub(in crate::tee) fn join(&self, member: Member, settings: Option<PadSettings>) {
-        if let Some(settings) = settings {
-            *lock(&self.settings) = settings;
-        }
+    /// A receiver has its settings from the start.
+    pub(in crate::tee) fn join(&self, member: Member, receiver: Option<PadSettings>) {
+        let member = Arc::new(member);
+        let service = match receiver {
+            Some(settings) => {
+                *lock(&self.settings) = settings;
+                Service::Receiver
+            }
+            None => Service::Branch(Branch::new(&self.obj(), &member)),
+        };
         // A pad is requested once.
-        let _ = self.member.set(Arc::new(member));
+        let _ = self.service.set(service);
+        let _ = self.member.set(member);
     }
 
     pub(in crate::tee) fn member(&self) -> Option<&Arc<Member>> {
@@ -81,10 +97,6 @@ impl DroneTeePad {
         lock(&self.settings).silent
     }
 
-    pub(in crate::tee) fn is_receiver(&self) -> bool {
-        self.member().is_some_and(|member| member.is_receiver)
-    }
-
     pub(in crate::tee) fn consumer(&self) -> String {
         let own = lock(&self.settings).consumer.clone();
         own.unwrap_or_else(|| default_consumer(&self.obj().name()))
@@ -103,63 +115,43 @@ impl DroneTeePad {
         }
     }
 
-    // ---- sessions --------------------------------------------------------------------------
+    // ---- life ------------------------------------------------------------------------------
 
     pub(in crate::tee) fn activate(&self, active: bool) -> Result<(), gst::LoggableError> {
-        let Some(member) = self.member().cloned() else {
+        let Some(member) = self.member() else {
             return Ok(());
         };
-        if active {
-            self.begin_session(&member)
-        } else {
-            self.end_session(&member);
-            Ok(())
+        match (active, self.branch()) {
+            (true, Some(branch)) => {
+                let begun = |session| lock(&self.timings).session = Some(session);
+                branch.begin(&self.obj(), &self.consumer(), begun)?;
+            }
+            (true, None) => {
+                let session = member.stream.activate(member.id, Link::Made, now());
+                lock(&self.timings).session = Some(session);
+            }
+            (false, Some(branch)) => branch.end(),
+            (false, None) => member.stream.deactivate(member.id, now()),
         }
-    }
-
-    fn begin_session(&self, member: &Arc<Member>) -> Result<(), gst::LoggableError> {
-        let was_linked = self.sync_peer().is_linked();
-        let link = if was_linked || member.is_receiver {
-            Link::Made
-        } else {
-            Link::Missing(gst::FlowReturn::NotLinked.into_glib())
-        };
-        let stamp = member.stream.activate(member.id, link, now());
-        lock(&self.timings).session = Some(stamp);
-        if !was_linked && self.sync_peer().is_linked() {
-            // Linked just now, which was told before the core could note it.
-            self.readmit(true);
-        }
-        if member.is_receiver {
-            return Ok(());
-        }
-        let own = member.clone();
-        let serve = move |pad: &_, course: &_| task::serve(pad, &own, stamp, course);
-        let session = Session::start(&self.obj(), &self.consumer(), &self.baton, serve)
-            .map_err(|_| gst::loggable_error!(CAT, "No thread for the branch"))?;
-        let old = lock(&self.session).replace(session);
-        drop(old);
         Ok(())
     }
 
-    /// GStreamer has made the pad refuse what is pushed: a thread that is not in the branch ends soon.
-    fn end_session(&self, member: &Member) {
-        member.stream.deactivate(member.id, now());
-        let course = lock(&self.session).as_ref().map(|session| {
-            session.stop();
-            session.course.clone()
-        });
-        self.peer.current().flush.wake();
-        if let Some(course) = course {
-            // What it took before must not come after what the next session pushes.
-            course.wait_refused();
+    /// What serves the branch behind the pad; `None` for the pad of a receiver.
+    pub(in crate::tee) fn branch(&self) -> Option<&Branch> {
+        match self.service.get()? {
+            Service::Branch(branch) => Some(branch),
+            Service::Receiver => None,
         }
+    }
+
+    pub(in crate::tee) fn is_receiver(&self) -> bool {
+        matches!(self.service.get(), Some(Service::Receiver))
     }
 
     /// Waits for the thread of a pad that was stopped; false if it is stuck.
     pub(in crate::tee) fn wait_left(&self, deadline: Instant) -> bool {
-        let session = lock(&self.session).take();
-        session.is_none_or(|session| session.wait_left(deadline))
+        self.branch()
+            .is_none_or(|branch| branch.wait_left(deadline))
     }
 
     /// True for the first thread that releases the pad.
@@ -173,86 +165,31 @@ impl DroneTeePad {
             let keep = |last| *lock(&self.last) = Some(last);
             member.stream.leave(member.id, now(), keep);
         }
-        let session = lock(&self.session).take();
-        drop(session);
+        if let Some(branch) = self.branch() {
+            branch.leave();
+        }
     }
 
     /// New accounts with a new life of the element.
     pub(in crate::tee) fn reset(&self) {
         *lock(&self.timings) = Timings::default();
         *lock(&self.qos) = Qos::default();
-        self.peer.forget();
+        if let Some(branch) = self.branch() {
+            branch.forget();
+        }
         self.warned_of_latency.store(false, Ordering::Relaxed);
     }
 
     // ---- the branch ------------------------------------------------------------------------
 
-    /// The branch that is linked now; the consumer is served again if it is a new one.
-    pub(in crate::tee) fn sync_peer(&self) -> Arc<Peer> {
-        self.peer.sync(&*self.obj(), || self.readmit(true))
-    }
-
-    fn readmit(&self, repeats: bool) {
-        if let Some(member) = self.member() {
-            member.stream.readmit(member.id, repeats, now());
-        }
-    }
-
-    /// RECONFIGURE: the first one after a link brings no news.
-    pub(in crate::tee) fn reconfigure(&self) {
-        let is_news = self.peer.reconfigure();
-        self.readmit(is_news);
-    }
-
-    /// FLUSH_START to a branch: by a helper, as elements wait for their own stuck threads in it.
-    pub(in crate::tee) fn start_flush(&self, event: gst::Event) {
-        if let Some(member) = self.branch() {
-            let peer = self.sync_peer();
-            peer.flush.send(&member.helpers, &self.obj(), event);
-        }
-    }
-
-    /// Waits until the branch has got the start or the end of a flush; one that hangs in an earlier
-    /// one is not waited for.
-    pub(in crate::tee) fn wait_flushed(&self, deadline: Instant) {
-        self.peer.current().flush.wait_delivered_once(deadline);
-    }
-
-    /// FLUSH_STOP to a branch: by the calling thread, which may hold locks that the branch needs. Behind a
-    /// FLUSH_START or a frame that has not returned by `deadline` a helper delivers it.
-    pub(in crate::tee) fn stop_flush(&self, event: gst::Event, deadline: Instant) {
-        let Some(member) = self.branch() else { return };
-        let peer = self.sync_peer();
-        let course = lock(&self.session).as_ref().map(|one| one.course.clone());
-        peer.note_flush();
-        let is_free = |course: &Arc<_>| Course::wait_idle(course, deadline);
-        if peer.flush.wait_delivered(deadline) && course.as_ref().is_none_or(is_free) {
-            self.obj().push_event(event);
-            return;
-        }
-        peer.flush.send(&member.helpers, &self.obj(), event);
-        if let Some(course) = course {
-            // It looks whether a flush is under way before it takes: it must not have looked before.
-            course.wait_taken();
-        }
-    }
-
-    /// An event that is not serialized, by a helper.
-    pub(in crate::tee) fn send_around(&self, event: gst::Event) {
-        if let Some(member) = self.branch() {
-            let peer = self.sync_peer();
-            peer.out_of_band.send(&member.helpers, &self.obj(), event);
-        }
-    }
-
-    /// The membership of a pad that a branch can be behind.
-    fn branch(&self) -> Option<&Arc<Member>> {
-        self.member().filter(|member| !member.is_receiver)
+    /// What is known of the branch; of a receiver nothing is.
+    pub(in crate::tee) fn peer(&self) -> Arc<Peer> {
+        self.branch().map_or_else(Arc::default, Branch::peer)
     }
 
     /// Whether frames have reached what is linked now, and may be there still.
     pub(in crate::tee) fn may_hold_frames(&self) -> bool {
-        self.peer.current().was_reached()
+        self.peer().was_reached()
     }
 
     /// Whether frames have reached the branch and it lives, and whether it failed.
@@ -267,10 +204,6 @@ impl DroneTeePad {
             false => self.may_hold_frames(),
         };
         (reached && !failed, failed)
-    }
-
-    pub(in crate::tee) fn peer(&self) -> Arc<Peer> {
-        self.peer.current()
     }
 
     // ---- what was seen ---------------------------------------------------------------------
@@ -427,12 +360,16 @@ impl PadImpl for DroneTeePad {
     /// A link that was made with NO_RECONFIGURE is told by this alone.
     fn linked(&self, peer: &gst::Pad) {
         self.parent_linked(peer);
-        self.peer.linked(peer, || self.readmit(true));
+        if let Some(branch) = self.branch() {
+            branch.linked(peer);
+        }
     }
 
     fn unlinked(&self, peer: &gst::Pad) {
         self.parent_unlinked(peer);
-        self.peer.unlinked(&*self.obj(), peer);
+        if let Some(branch) = self.branch() {
+            branch.unlinked(peer);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the thread of a src pad does: take, flag DISCONT, push, say what came of it.
 
+use std::sync::Arc;
+
 use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -36,7 +38,7 @@ pub(super) fn serve(pad: &DroneTeePad, member: &Member, session: Stamp, course: 
     loop {
         spare.get_or_insert_with(|| waker.clone());
         course.enter(Phase::Taking);
-        let peer = pad.imp().sync_peer();
+        let peer = task.sync();
         if peer.flush.is_busy() {
             if let Some((done, at)) = done.take() {
                 member.stream.finish(member.id, done, at);
@@ -82,6 +84,11 @@ impl<'a> Task<'a> {
             was_refused: None,
             was_evicted: false,
         }
+    }
+
+    fn sync(&self) -> Arc<Peer> {
+        let branch = self.pad.imp().branch();
+        branch.map_or_else(Arc::default, |branch| branch.sync(self.pad))
     }
 
     /// Pushes, but for a session that is over. A link that is made while the branch of before is at it
@@ -141,7 +148,7 @@ impl<'a> Task<'a> {
     }
 
     fn is_for_branch(&self, stamp: Stamp) -> bool {
-        let is_linked = self.pad.imp().sync_peer().is_linked();
+        let is_linked = self.sync().is_linked();
         is_linked && self.member.stream.is_current(self.member.id, stamp)
     }
 
