@@ -1,5 +1,37 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The element: a frame's way is `sink` → fan-out → `branch` → out.
+//! The element: a frame's way is sink → fan-out → queue → branch → out.
+//!
+//! # Threads
+//!
+//! | thread | runs | may be held up by | for how long |
+//! | --- | --- | --- | --- |
+//! | upstream's, with a frame or an event | the sink pad's chain and event functions | its own requests upstream only | |
+//! | upstream's, with a query | asks the branches, by helpers or by the branches' threads | branches that are busy or hang | serialized: 20 ms in all; others: 500 ms in all, once for a branch that hangs |
+//! | that of a flush, often the application's | the sink pad's event function; pushes FLUSH_STOP | branches that are busy or hang | FLUSH_START: 20 ms in all; FLUSH_STOP: 20 ms, and 500 ms when the stream flows again, once for a branch that hangs |
+//! | a src pad's, one a session (`task.rs`) | takes, pushes, puts serialized queries to its branch | its branch | without bound |
+//! | a helper (`helpers.rs`) | FLUSH_START, what is not serialized, CAPS and ACCEPT_CAPS queries, what a branch's own event makes necessary | a branch | without bound |
+//! | the reporter (`reporter.rs`) | posts messages, notifies properties | the application's handlers | without bound |
+//! | the application's, a state change to READY or below | ends the sessions | pushes, handlers and helpers that have not returned | 1 s in all |
+//! | the application's, a release or deactivation of a pad | ends its session | a push that is just beginning | 10 ms |
+//! | one that joins a task (`session.rs`) | nothing else | a push that hung in a session that is over | without bound |
+//!
+//! No element in a branch is called from a thread in which it has just called this one with an event or
+//! a query: it may hold its locks.
+//!
+//! # Locks
+//!
+//! In this order; a lock may be taken while those above it are held. None is held across a push, an event, a
+//! query, a message, a notify or a callback.
+//!
+//! | lock | what it guards |
+//! | --- | --- |
+//! | the core's (`fanout`) | the log, the consumers and their accounts |
+//! | settings of the element, settings of a pad | what properties set; read under the core's lock, so that of two that are set at once the last one stays |
+//! | a pad's last accounts | left there under the core's lock when the pad is released |
+//! | session, peer slot | which thread and which branch a pad has now |
+//! | baton, lane | who may push; events on their way around the frames |
+//! | progress of a session or of the reporter | how far its thread is |
+//! | timings, QoS, offer, names, segment and caps | each alone |
 
 mod allocation;
 mod caps;
