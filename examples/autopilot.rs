@@ -28,6 +28,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A camera that does not answer, or sends no video, is given up after this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Frames that may wait for a consumer that keeps up: the first half second comes as a burst, once
+/// `decodebin` has built its decoder.
+const START_BURST: u32 = 16;
+
 struct Options {
     url: Option<String>,
     run_for: Duration,
@@ -144,8 +148,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 
 fn subscribe(publisher: &FramePublisher, slow: Duration) -> Result<Vec<JoinHandle<()>>> {
     let detection = publisher.subscribe(consumers::DETECTION_CLIENT)?;
-    let movement = publisher.subscribe(consumers::MOVEMENT_DETECTOR)?;
-    let telemetry = publisher.subscribe(consumers::TELEMETRY)?;
+    let keeping_up = |name| publisher.consumer(name).depth(START_BURST).subscribe();
+    let movement = keeping_up(consumers::MOVEMENT_DETECTOR)?;
+    let telemetry = keeping_up(consumers::TELEMETRY)?;
     Ok(vec![
         spawn("detection", move || detect(detection, slow))?,
         spawn("movement", move || detect_movement(movement))?,

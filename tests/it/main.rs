@@ -42,6 +42,7 @@ mod queries;
 mod receivers;
 mod recovery;
 mod reentrance;
+mod rtsp_start;
 mod seeking;
 mod starting;
 mod states;

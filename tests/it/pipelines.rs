@@ -41,14 +41,14 @@ fn tool(name: &str) -> Command {
     command
 }
 
-fn launch_line(file: &str) -> String {
+pub(crate) fn launch_line(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("pipelines")
         .join(file);
     std::fs::read_to_string(path).unwrap()
 }
 
-fn launch(line: &str) -> Child {
+pub(crate) fn launch(line: &str) -> Child {
     tool("gst-launch-1.0")
         .args(["-e", "-m"])
         .args(line.split_whitespace())
@@ -58,7 +58,7 @@ fn launch(line: &str) -> Child {
 }
 
 /// Reads until `wanted` lines were seen, then ends the run as Ctrl-C would; all that was printed.
-fn run(mut child: Child, mut wanted: impl FnMut(&str) -> bool) -> (bool, Vec<String>) {
+pub(crate) fn run(mut child: Child, mut wanted: impl FnMut(&str) -> bool) -> (bool, Vec<String>) {
     let pid = child.id().to_string();
     let (lines, printed) = std::sync::mpsc::channel();
     let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -84,7 +84,7 @@ fn run(mut child: Child, mut wanted: impl FnMut(&str) -> bool) -> (bool, Vec<Str
     (child.wait().unwrap().success(), seen)
 }
 
-fn summary<'a>(lines: &'a [String], consumer: &str) -> &'a str {
+pub(crate) fn summary<'a>(lines: &'a [String], consumer: &str) -> &'a str {
     let name = format!("consumer=(string){consumer},");
     lines
         .iter()
@@ -92,7 +92,7 @@ fn summary<'a>(lines: &'a [String], consumer: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no summary of {consumer} in {lines:#?}"))
 }
 
-fn field(line: &str, name: &str) -> u64 {
+pub(crate) fn field(line: &str, name: &str) -> u64 {
     let start = format!(" {name}=(guint64)");
     let rest = line
         .split(&start)
@@ -175,7 +175,7 @@ fn only_the_slow_one_of_three_named_consumers_loses_frames() {
 }
 
 /// The line with the URL of a camera of the test's own.
-fn with_camera(line: &str, camera: &RtspServer) -> String {
+pub(crate) fn with_camera(line: &str, camera: &RtspServer) -> String {
     let own = "rtsp://127.0.0.1:8554/camera";
     assert!(line.contains(own));
     line.replace(own, camera.url())
