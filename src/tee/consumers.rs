@@ -89,7 +89,7 @@ impl imp::DroneTee {
             }
             Some(name) => name.to_owned(),
         };
-        let pad = self.new_pad(templ, &name);
+        let pad = self.new_pad(templ, &name, receiver.is_some());
         self.join(&pad, receiver);
         let added = self.begin(&pad);
         self.names.release(&name);
@@ -127,10 +127,11 @@ impl imp::DroneTee {
         pad.imp().join(member, receiver);
     }
 
-    fn new_pad(&self, templ: &gst::PadTemplate, name: &str) -> DroneTeePad {
+    fn new_pad(&self, templ: &gst::PadTemplate, name: &str, is_receiver: bool) -> DroneTeePad {
         gst::PadBuilder::<DroneTeePad>::from_template(templ)
             .name(name)
             .flags(gst::PadFlags::PROXY_CAPS)
+            .link_function_if_some(is_receiver.then_some(super::receiver::refuse_link))
             // Without a parent yet when the element is running.
             .activatemode_function(|pad, _parent, _mode, active| pad.imp().activate(active))
             .event_function(|pad, parent, event| {

@@ -93,10 +93,10 @@ impl imp::DroneTee {
         answers
     }
 
-    /// The linked src pads.
+    /// The linked src pads; a receiver's has a peer only for as long as it takes to refuse it.
     pub(super) fn linked(&self) -> Vec<DroneTeePad> {
         let mut pads = self.obj().consumers();
-        pads.retain(|pad| pad.is_linked());
+        pads.retain(|pad| pad.is_linked() && !pad.imp().is_receiver());
         pads
     }
 

@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::output::flagged;
-use super::{DroneTee, DroneTeePad, Item, now};
+use super::{CAT, DroneTee, DroneTeePad, Item, now};
 use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
 use crate::{ConsumerHealth, Error, Health};
 
@@ -80,6 +80,24 @@ impl ReceiverPad {
     pub(crate) fn release(&self) {
         self.tee.imp().remove_consumer(&self.pad);
     }
+}
+
+/// The application takes from this pad itself: no element can be linked to it.
+///
+/// Helpers of GStreamer's that look for a free pad pass it over before they come here, because its
+/// caps are EMPTY.
+pub(super) fn refuse_link(
+    pad: &DroneTeePad,
+    _parent: Option<&gst::Object>,
+    peer: &gst::Pad,
+) -> Result<gst::PadLinkSuccess, gst::PadLinkError> {
+    gst::warning!(
+        CAT,
+        obj = pad,
+        "No link to '{}': a receiver has this pad",
+        peer.name()
+    );
+    Err(gst::PadLinkError::Refused)
 }
 
 impl DroneTee {

@@ -225,6 +225,11 @@ impl imp::DroneTee {
 
     pub(super) fn src_query(&self, pad: &DroneTeePad, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
+            gst::QueryViewMut::Caps(caps) if pad.imp().is_receiver() => {
+                // Whatever looks for a free pad to link goes on to the next.
+                caps.set_result(&gst::Caps::new_empty());
+                true
+            }
             gst::QueryViewMut::Latency(_) => self.answer_latency(pad, query),
             gst::QueryViewMut::Scheduling(scheduling) => {
                 scheduling.add_scheduling_modes([gst::PadMode::Push]);

@@ -39,6 +39,7 @@ mod pads;
 mod pipelines;
 mod publisher;
 mod queries;
+mod receiver_pads;
 mod receivers;
 mod recovery;
 mod reentrance;
