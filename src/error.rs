@@ -7,8 +7,9 @@
 pub enum Error {
     /// The element is not a `dronetee` of this crate; its factory's name.
     ///
-    /// Also when the plugin was loaded from a file: the application has to call
-    /// [`plugin_register_static`](crate::plugin_register_static) before it builds the pipeline.
+    /// Also when its plugin was loaded from a file, which is another copy of this code: the
+    /// application has to call [`plugin_register_static`](crate::plugin_register_static) before it
+    /// builds the pipeline.
     NotADroneTee(String),
     /// The element is gone.
     Gone,
@@ -38,7 +39,7 @@ impl std::fmt::Display for Error {
             Self::NotADroneTee(name) => write!(
                 f,
                 "'{name}' is not a dronetee of this application: is it another element, or was \
-                 the plugin loaded before plugin_register_static()?"
+                 the plugin loaded from its file before plugin_register_static()?"
             ),
             Self::Gone => f.write_str("the dronetee is gone"),
             Self::NameTaken(name) => write!(f, "there is a consumer '{name}' already"),

@@ -51,6 +51,16 @@ mod tee;
 pub use error::{Error, RecvError};
 pub use facts::{ConsumerHealth, DropReason, Drops, Health, Ledger, State};
 pub use frame::Frame;
+/// Registers the element `dronetee` for this process, for an application that links the crate.
+///
+/// To be called after `gst::init()` and before a pipeline with a `dronetee` is built; more than
+/// once does no harm. It does not block.
+///
+/// # Errors
+///
+/// GStreamer is not initialized, or the plugin was loaded from its file before: its `dronetee` is
+/// another copy of this code, which goes on to work, but for which [`FramePublisher::new`] says
+/// [`Error::NotADroneTee`]. In turn the file is refused by GStreamer once this has succeeded.
 pub use plugin::plugin_register_static;
 pub use publisher::{ConsumerBuilder, FramePublisher, consumers};
 pub use receiver::FrameReceiver;

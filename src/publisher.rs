@@ -35,7 +35,7 @@ impl FramePublisher {
     ///
     /// [`Error::NotADroneTee`] for any other element.
     pub fn new(element: &gst::Element) -> Result<Self, Error> {
-        match element.downcast_ref::<DroneTee>() {
+        match DroneTee::of(element) {
             Some(tee) => Ok(Self {
                 tee: tee.downgrade(),
             }),

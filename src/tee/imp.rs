@@ -163,6 +163,8 @@ impl DroneTee {
 #[glib::object_subclass]
 impl ObjectSubclass for DroneTee {
     const NAME: &'static str = "GstDroneTee";
+    /// With another copy of the crate in the process, see `registration`.
+    const ALLOW_NAME_CONFLICT: bool = true;
     type Type = super::DroneTee;
     type ParentType = gst::Element;
     type Interfaces = (gst::ChildProxy,);

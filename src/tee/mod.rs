@@ -45,6 +45,7 @@ mod messages;
 mod output;
 mod props;
 mod receiver;
+mod registration;
 mod reporter;
 mod sink;
 mod state;
@@ -53,12 +54,11 @@ mod stats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use glib::prelude::*;
-
 use crate::fanout::Fanout;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
 pub(crate) use receiver::ReceiverPad;
+pub(crate) use registration::register;
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
@@ -102,10 +102,6 @@ pub(crate) fn now() -> u64 {
     static START: Lazy<Instant> = Lazy::new(Instant::now);
     // Not zero at the first call: zero stands for "never" in the accounts.
     START.elapsed().as_nanos() as u64 + 1
-}
-
-pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolError> {
-    gst::Element::register(plugin, "dronetee", gst::Rank::NONE, DroneTee::static_type())
 }
 
 /// Locks are held for a look or a change of their own data; the core's alone may be held over those

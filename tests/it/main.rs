@@ -43,6 +43,7 @@ mod receiver_pads;
 mod receivers;
 mod recovery;
 mod reentrance;
+mod registration;
 mod rtsp_start;
 mod seeking;
 mod starting;

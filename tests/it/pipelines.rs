@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A directory with the plugin of this build, and nothing else.
 ///
 /// Cargo copies a `cdylib` out of `deps/` only for some commands: a copy there may be of yesterday.
-fn plugin_dir() -> &'static Path {
+pub(crate) fn plugin_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipelines");
@@ -32,7 +32,7 @@ fn plugin_dir() -> &'static Path {
 }
 
 /// With a registry of its own: the user's stays as it is.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let registry = plugin_dir().join(format!("registry-{}.bin", name.replace('/', "-")));
     let mut command = Command::new(name);
     command

@@ -290,6 +290,8 @@ fn default_consumer(pad: &str) -> String {
 #[glib::object_subclass]
 impl ObjectSubclass for DroneTeePad {
     const NAME: &'static str = "GstDroneTeePad";
+    /// With another copy of the crate in the process, see `registration`.
+    const ALLOW_NAME_CONFLICT: bool = true;
     type Type = crate::tee::DroneTeePad;
     type ParentType = gst::Pad;
 }
