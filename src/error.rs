@@ -13,10 +13,16 @@ pub enum Error {
     NotADroneTee(String),
     /// The element is gone.
     Gone,
-    /// A consumer of that name is there already.
+    /// Another consumer of the element is called so, or another pad `src_<name>`: names are unique
+    /// in an element, whether given to a pad that was requested, to a receiver, or by the pad
+    /// property `consumer`. The name that was asked for.
     NameTaken(String),
     /// Not ASCII letters, digits, `_` and `-`, or empty.
     InvalidName(String),
+    /// The consumer's pad could not be activated; GStreamer's reason.
+    NotActivated(String),
+    /// The element did not take the consumer's pad; GStreamer's reason.
+    NotAdded(String),
     /// A limit is not possible; which, and why.
     InvalidLimit(&'static str),
     /// The frame has no caps, or none of raw video.
@@ -42,11 +48,13 @@ impl std::fmt::Display for Error {
                  the plugin loaded from its file before plugin_register_static()?"
             ),
             Self::Gone => f.write_str("the dronetee is gone"),
-            Self::NameTaken(name) => write!(f, "there is a consumer '{name}' already"),
+            Self::NameTaken(name) => write!(f, "there is a consumer or a pad '{name}' already"),
             Self::InvalidName(name) => write!(
                 f,
                 "'{name}' is no name for a consumer: letters, digits, '_' and '-' only"
             ),
+            Self::NotActivated(cause) => write!(f, "the consumer's pad is not activated: {cause}"),
+            Self::NotAdded(cause) => write!(f, "the consumer's pad is not added: {cause}"),
             Self::InvalidLimit(what) => f.write_str(what),
             Self::NotRawVideo => f.write_str("the frame is not raw video"),
             Self::NoSuchPlane(plane) => write!(f, "the frame has no plane {plane}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use glib::prelude::*;
 use gst::prelude::*;
 
-use crate::tee::DroneTee;
+use crate::tee::{DroneTee, MAX_DEPTH, ReceiverLimits, Refusal};
 use crate::{Error, FrameReceiver, Health};
 
 /// The three consumers that a drone has.
@@ -58,7 +58,8 @@ impl FramePublisher {
     ///
     /// # Errors
     ///
-    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::Gone`].
+    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::Gone`], [`Error::NotActivated`],
+    /// [`Error::NotAdded`].
     pub fn subscribe(&self, name: &str) -> Result<FrameReceiver, Error> {
         self.consumer(name).subscribe()
     }
@@ -130,12 +131,58 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::InvalidLimit`], [`Error::Gone`].
+    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::InvalidLimit`], [`Error::Gone`],
+    /// [`Error::NotActivated`], [`Error::NotAdded`].
     pub fn subscribe(self) -> Result<FrameReceiver, Error> {
         let tee = self.publisher.tee()?;
+        if self.depth > MAX_DEPTH {
+            return Err(Error::InvalidLimit("depth is beyond 4096"));
+        }
         let max_age = u64::try_from(self.max_age.as_nanos())
             .map_err(|_| Error::InvalidLimit("max-age is beyond 584 years"))?;
-        let pad = tee.add_receiver(&self.name, self.depth, max_age, self.max_lag)?;
-        Ok(FrameReceiver::new(pad))
+        let limits = ReceiverLimits {
+            depth: self.depth,
+            max_age,
+            max_lag: self.max_lag,
+        };
+        match tee.add_receiver(&self.name, limits) {
+            Ok(pad) => Ok(FrameReceiver::new(pad)),
+            Err(refusal) => Err(why(refusal, self.name)),
+        }
+    }
+}
+
+fn why(refusal: Refusal, name: String) -> Error {
+    match refusal {
+        Refusal::InvalidName => Error::InvalidName(name),
+        Refusal::NameTaken(_) => Error::NameTaken(name),
+        Refusal::NotActivated(error) => Error::NotActivated(error.to_string()),
+        Refusal::NotAdded(error) => Error::NotAdded(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Refusal, why};
+
+    #[test]
+    fn each_cause_is_an_error_of_its_own() {
+        let name = || "a".to_owned();
+        let cause = || glib::bool_error!("no thread");
+        let by = Refusal::NameTaken("there is one".into());
+        assert_eq!(why(by, name()), Error::NameTaken(name()));
+        let invalid = why(Refusal::InvalidName, name());
+        assert_eq!(invalid, Error::InvalidName(name()));
+        let told = [
+            (Refusal::NotActivated(cause()), "not activated"),
+            (Refusal::NotAdded(cause()), "not added"),
+        ]
+        .map(|(refusal, said)| (why(refusal, name()).to_string(), said));
+        for (error, said) in told {
+            assert!(
+                error.contains(said) && error.contains("no thread"),
+                "{error}"
+            );
+        }
     }
 }

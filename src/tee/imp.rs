@@ -314,7 +314,7 @@ impl ElementImpl for DroneTee {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        self.add_consumer(templ, name, None).map(Cast::upcast)
+        self.add_consumer(templ, name, None).ok().map(Cast::upcast)
     }
 
     fn release_pad(&self, pad: &gst::Pad) {

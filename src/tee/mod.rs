@@ -55,9 +55,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::fanout::Fanout;
+pub(crate) use consumers::Refusal;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
-pub(crate) use receiver::ReceiverPad;
+pub(crate) use props::MAX_DEPTH;
+pub(crate) use receiver::{ReceiverLimits, ReceiverPad};
 pub(crate) use registration::register;
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

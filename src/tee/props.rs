@@ -9,7 +9,7 @@ use crate::facts::DropReason;
 use crate::fanout::Limits;
 
 pub(super) const DEFAULT_DEPTH: u32 = 4;
-pub(super) const MAX_DEPTH: u32 = 4096;
+pub(crate) const MAX_DEPTH: u32 = 4096;
 const DEFAULT_ALLOW_NOT_LINKED: bool = true;
 const DEFAULT_GOP_CACHE: u32 = 0;
 const DEFAULT_POST_DROP_MESSAGES: bool = true;
@@ -220,7 +220,10 @@ fn pad_settings() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("consumer")
             .nick("Consumer")
-            .blurb("Name in tags and messages (default: the pad's name without src_, src_0 stays)")
+            .blurb(
+                "Name in tags and messages, unique in the element (default: the pad's name without \
+                 src_, src_0 stays)",
+            )
             .mutable_playing()
             .build(),
         glib::ParamSpecUInt::builder("depth")

@@ -7,10 +7,11 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::consumers::Refusal;
 use super::output::flagged;
 use super::{CAT, DroneTee, DroneTeePad, Item, now};
+use crate::facts::{ConsumerHealth, Health};
 use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
-use crate::{ConsumerHealth, Error, Health};
 
 /// Takes from the queue of a pad that has no branch.
 #[derive(Debug)]
@@ -100,40 +101,41 @@ pub(super) fn refuse_link(
     Err(gst::PadLinkError::Refused)
 }
 
+/// Limits of a receiver's own, as the pad's properties of these names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReceiverLimits {
+    /// Frames, [`MAX_DEPTH`](super::MAX_DEPTH) at most; zero: the element's.
+    pub(crate) depth: u32,
+    /// ns.
+    pub(crate) max_age: u64,
+    /// Frames.
+    pub(crate) max_lag: u64,
+}
+
 impl DroneTee {
+    /// A pad `src_<name>` whose consumer is called `name`, for the application itself.
     pub(crate) fn add_receiver(
         &self,
         name: &str,
-        depth: u32,
-        max_age: u64,
-        max_lag: u64,
-    ) -> Result<ReceiverPad, Error> {
-        if depth > super::props::MAX_DEPTH {
-            return Err(Error::InvalidLimit("depth is beyond 4096"));
-        }
-        let pad_name = format!("src_{name}");
-        if !super::consumers::is_valid_name(&pad_name) {
-            return Err(Error::InvalidName(name.to_owned()));
-        }
-        let taken = || Error::NameTaken(name.to_owned());
-        if self.static_pad(&pad_name).is_some() {
-            return Err(taken());
-        }
-        let templ = self.pad_template("src_%s").ok_or(Error::Gone)?;
+        limits: ReceiverLimits,
+    ) -> Result<ReceiverPad, Refusal> {
+        let no_template = || Refusal::NotAdded(glib::bool_error!("There is no template for it"));
+        let templ = self.pad_template("src_%s").ok_or_else(no_template)?;
         let settings = super::props::PadSettings {
             // Also where a pad's number would not be called so.
             consumer: Some(name.to_owned()),
-            depth,
-            max_age,
-            max_lag,
+            depth: limits.depth,
+            max_age: limits.max_age,
+            max_lag: limits.max_lag,
             ..Default::default()
         };
+        let pad_name = format!("src_{name}");
         let pad = self
             .imp()
-            .add_consumer(&templ, Some(&pad_name), Some(settings));
+            .add_consumer(&templ, Some(&pad_name), Some(settings))?;
         Ok(ReceiverPad {
             tee: self.clone(),
-            pad: pad.ok_or_else(taken)?,
+            pad,
         })
     }
 

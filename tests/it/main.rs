@@ -34,6 +34,7 @@ mod latency;
 mod lifetimes;
 mod messages;
 mod metrics;
+mod names;
 mod negotiation;
 mod pads;
 mod pipelines;

@@ -14,13 +14,14 @@ use super::branch::Branch;
 use super::peer::Peer;
 use crate::facts::{DropReason, Ledger, State};
 use crate::fanout::{ConsumerId, Label, Link, Snapshot, Stamp};
+use crate::tee::consumers::default_consumer;
 use crate::tee::helpers::Helpers;
 use crate::tee::messages::flow_from;
 use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::reporter::Reporter;
 use crate::tee::state::PadState;
 use crate::tee::stats::{Qos, Timings, saturated};
-use crate::tee::{DroneTee, Stream, lock, now};
+use crate::tee::{CAT, DroneTee, Stream, lock, now};
 
 /// Whose consumer the pad is, and who takes from it.
 pub(in crate::tee) struct Member {
@@ -253,6 +254,25 @@ impl DroneTeePad {
         }
     }
 
+    /// Names the consumer, `None` after its pad; a name that another pad's has is refused.
+    fn set_consumer(&self, name: Option<String>) {
+        let pad = self.obj().name();
+        let consumer = name.clone().unwrap_or_else(|| default_consumer(&pad));
+        let set = || lock(&self.settings).consumer = name;
+        let Some(tee) = self.tee() else { return set() };
+        match tee.imp().names.rename(&pad, &consumer, set) {
+            Ok(()) => self.apply(),
+            Err(by) => {
+                let still = self.consumer();
+                gst::error!(
+                    CAT,
+                    obj = self.obj(),
+                    "Its consumer is still '{still}': {by}"
+                );
+            }
+        }
+    }
+
     /// Brings the settings to the core, where they take effect at once.
     pub(in crate::tee) fn apply(&self) {
         let (Some(tee), Some(member)) = (self.tee(), self.member()) else {
@@ -276,14 +296,6 @@ impl DroneTeePad {
                     .get(DropReason::ALL.into_iter().find(counted)?)
             }
         })
-    }
-}
-
-/// The pad's name without `src_`; a number alone keeps it.
-fn default_consumer(pad: &str) -> String {
-    match pad.strip_prefix("src_") {
-        Some(rest) if !rest.bytes().all(|byte| byte.is_ascii_digit()) => rest.to_owned(),
-        _ => pad.to_owned(),
     }
 }
 
@@ -312,7 +324,12 @@ impl ObjectImpl for DroneTeePad {
             }};
         }
         match pspec.name() {
-            "consumer" => set!(consumer),
+            "consumer" => {
+                // The type was checked by GObject.
+                if let Ok(name) = value.get() {
+                    self.set_consumer(name);
+                }
+            }
             "depth" => set!(depth),
             "max-size-bytes" => set!(max_size_bytes),
             "max-size-time" => set!(max_size_time),
@@ -372,17 +389,5 @@ impl PadImpl for DroneTeePad {
         if let Some(branch) = self.branch() {
             branch.unlinked(peer);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::default_consumer;
-
-    #[test]
-    fn consumers_are_named_after_their_pads() {
-        assert_eq!(default_consumer("src_detection_client"), "detection_client");
-        assert_eq!(default_consumer("src_0"), "src_0");
-        assert_eq!(default_consumer("src_2nd"), "2nd");
     }
 }
