@@ -276,6 +276,9 @@ impl imp::DroneTee {
         // A pad that does not let itself be stopped is removed all the same.
         let _ = pad.set_active(false);
         pad.imp().leave();
+        if let Some(id) = pad.imp().id() {
+            self.receiver_leaves(id);
+        }
         // A handler that hears of the removal may give them to another pad.
         self.names.release(&pad.name());
     }

@@ -10,6 +10,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use once_cell::sync::{Lazy, OnceCell};
 
+use super::as_sink::AsSink;
 use super::consumers::Names;
 use super::helpers::Helpers;
 use super::props::{self, Settings};
@@ -32,6 +33,7 @@ pub struct DroneTee {
     /// Buffers that the last ALLOCATION answer asked for; 0 before the first.
     asked_for: AtomicU32,
     pub(super) names: Names,
+    pub(super) as_sink: AsSink,
     /// Pads whose summary is still to be told.
     leaving: Mutex<Vec<DroneTeePad>>,
 }
@@ -121,6 +123,7 @@ impl DroneTee {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         self.stream.reset();
         *self.incoming() = Incoming::default();
+        self.start_as_sink();
         self.asked_for.store(0, Ordering::Relaxed);
         for pad in self.obj().consumers() {
             pad.imp().reset();
@@ -140,6 +143,7 @@ impl DroneTee {
     }
 
     fn stop(&self) {
+        self.stop_as_sink();
         let deadline = Instant::now() + STOP_PATIENCE;
         let pads = self.obj().consumers();
         for pad in &pads {
@@ -201,6 +205,7 @@ impl ObjectSubclass for DroneTee {
             reporter: OnceCell::new(),
             asked_for: AtomicU32::new(0),
             names: Names::default(),
+            as_sink: AsSink::default(),
             leaving: Mutex::default(),
         }
     }
@@ -323,6 +328,11 @@ impl ElementImpl for DroneTee {
         }
     }
 
+    fn send_event(&self, event: gst::Event) -> bool {
+        let sent = self.send_as_sink(&event);
+        sent.unwrap_or_else(|| self.parent_send_event(event))
+    }
+
     fn change_state(
         &self,
         transition: gst::StateChange,
@@ -330,8 +340,12 @@ impl ElementImpl for DroneTee {
         if transition == gst::StateChange::ReadyToPaused {
             self.start()?;
         }
+        if transition == gst::StateChange::PlayingToPaused {
+            self.play_as_sink(false);
+        }
         let result = self.parent_change_state(transition);
         match transition {
+            gst::StateChange::PausedToPlaying if result.is_ok() => self.play_as_sink(true),
             gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             gst::StateChange::ReadyToNull | gst::StateChange::NullToNull => self.stream.dismiss(),

@@ -34,6 +34,7 @@
 //! | timings, QoS, offer, names, segment and caps | each alone |
 
 mod allocation;
+mod as_sink;
 mod caps;
 mod consumers;
 mod helpers;

@@ -15,7 +15,7 @@ const DEFAULT_GOP_CACHE: u32 = 0;
 const DEFAULT_POST_DROP_MESSAGES: bool = true;
 const DEFAULT_DROP_MESSAGES_INTERVAL: u32 = 1000;
 const DEFAULT_QOS_MESSAGES: bool = false;
-const DEFAULT_STALL_TIMEOUT: u64 = 2_000_000_000;
+pub(super) const DEFAULT_STALL_TIMEOUT: u64 = 2_000_000_000;
 const DEFAULT_SILENT: bool = true;
 
 #[derive(Debug, Clone)]

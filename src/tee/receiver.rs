@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The pad of a consumer in this process: like any other, but no branch's thread takes from it.
 
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::as_sink::LastCall;
 use super::consumers::Refusal;
 use super::output::flagged;
 use super::{CAT, DroneTee, DroneTeePad, Item, now};
@@ -18,6 +20,7 @@ use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
 pub(crate) struct ReceiverPad {
     tee: DroneTee,
     pad: DroneTeePad,
+    last_call: LastCall,
 }
 
 fn delivered(stamp: Stamp) -> Done {
@@ -49,18 +52,25 @@ impl ReceiverPad {
         let Some(id) = self.pad.imp().id() else {
             return Taken::Closed(session);
         };
+        self.last_call.store(at, Ordering::Relaxed);
         let stream = &self.tee.imp().stream;
         let taken = match finished {
             Some(stamp) => stream.finish_and_take(id, delivered(stamp), session, at, waker),
             None => stream.take(id, session, at, waker),
         };
+        let as_sink = &self.tee.imp().as_sink;
         match taken {
             Taken::Frame(mut taken) => {
                 taken.frame = flagged(taken.frame, taken.discont);
-                Taken::Frame(taken)
+                return Taken::Frame(taken);
             }
-            other => other,
+            Taken::Event(Item::Event(ref event), _) if event.type_() == gst::EventType::Eos => {
+                as_sink.handed(id, event);
+            }
+            Taken::Evicted => as_sink.look_again(),
+            _ => {}
         }
+        taken
     }
 
     /// The frame in flight is done with.
@@ -80,6 +90,10 @@ impl ReceiverPad {
 
     pub(crate) fn release(&self) {
         self.tee.imp().remove_consumer(&self.pad);
+        // The application may have released it before it had joined.
+        if let Some(id) = self.pad.imp().id() {
+            self.tee.imp().receiver_leaves(id);
+        }
     }
 }
 
@@ -133,9 +147,14 @@ impl DroneTee {
         let pad = self
             .imp()
             .add_consumer(&templ, Some(&pad_name), Some(settings))?;
+        let last_call = LastCall::default();
+        if let Some(id) = pad.imp().id() {
+            self.imp().receiver_joins(id, last_call.clone());
+        }
         Ok(ReceiverPad {
             tee: self.clone(),
             pad,
+            last_call,
         })
     }
 

@@ -94,6 +94,7 @@ impl imp::DroneTee {
 
     pub(super) fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         gst::debug!(CAT, obj = pad, "{event:?}");
+        self.note_as_sink(&event);
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 self.start_flush(&event);
