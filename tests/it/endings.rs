@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::common::{init, wait_for};
+use crate::source::Source;
 use gst::prelude::*;
 use gstdronetee::{FramePublisher, FrameReceiver};
 
@@ -327,6 +328,36 @@ fn the_end_is_told_in_playing_and_again_after_a_pause() {
     });
     assert_eq!(drain(&mut frames), 9);
     player.assert_ends();
+}
+
+/// Without a bin around it, which would keep a message back until PLAYING.
+#[test]
+fn in_paused_no_end_is_told_and_a_flush_makes_it_void() {
+    let source = Source::idle();
+    let bus = gst::Bus::new();
+    source.tee.set_bus(Some(&bus));
+    let is_told = |patience| {
+        let types = [gst::MessageType::Eos];
+        bus.timed_pop_filtered(patience, &types).is_some()
+    };
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    let mut end = || {
+        source.end();
+        assert!(frames.recv().is_none());
+    };
+    source.set(gst::State::Paused);
+    source.begin(None);
+    end();
+    assert!(!is_told(NONE));
+    source.set(gst::State::Playing);
+    assert!(is_told(DEADLINE));
+    source.set(gst::State::Paused);
+    source.flush();
+    source.set(gst::State::Playing);
+    assert!(!is_told(NONE));
+    end();
+    assert!(is_told(DEADLINE));
+    assert!(!is_told(NONE));
 }
 
 #[test]
