@@ -38,19 +38,15 @@
 //! Nothing here panics; what can fail returns an [`Error`]. Times are [`std::time::Duration`]s,
 //! counts are frames.
 
-mod error;
+mod api;
 mod facts;
 mod fanout;
-mod frame;
 mod park;
 mod plugin;
-mod publisher;
-mod receiver;
 mod tee;
 
-pub use error::{Error, RecvError};
+pub use api::{ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, RecvError, consumers};
 pub use facts::{ConsumerHealth, DropReason, Drops, Health, Ledger, State};
-pub use frame::Frame;
 /// Registers the element `dronetee` for this process, for an application that links the crate.
 ///
 /// To be called after `gst::init()` and before a pipeline with a `dronetee` is built; more than
@@ -62,6 +58,4 @@ pub use frame::Frame;
 /// another copy of this code, which goes on to work, but for which [`FramePublisher::new`] says
 /// [`Error::NotADroneTee`]. In turn the file is refused by GStreamer once this has succeeded.
 pub use plugin::plugin_register_static;
-pub use publisher::{ConsumerBuilder, FramePublisher, consumers};
-pub use receiver::FrameReceiver;
 pub use tee::{DroneTee, DroneTeePad};

@@ -212,7 +212,7 @@ impl imp::DroneTee {
         gst::PadBuilder::<DroneTeePad>::from_template(templ)
             .name(name)
             .flags(gst::PadFlags::PROXY_CAPS)
-            .link_function_if_some(is_receiver.then_some(super::receiver::refuse_link))
+            .link_function_if_some(is_receiver.then_some(super::receivers::refuse_link))
             // Without a parent yet when the element is running.
             .activatemode_function(|pad, _parent, _mode, active| pad.imp().activate(active))
             .event_function(|pad, parent, event| {

@@ -9,7 +9,7 @@
 //! | upstream's, with a query | asks the branches, by helpers or by the branches' threads | branches that are busy or hang | serialized: 20 ms in all; others: 500 ms in all, once for a branch that hangs |
 //! | that of a flush, often the application's | the sink pad's event function; pushes FLUSH_STOP | branches that are busy or hang | FLUSH_START: 20 ms in all; FLUSH_STOP: 20 ms, and 500 ms when the stream flows again, once for a branch that hangs |
 //! | a src pad's, one a session (`task.rs`) | takes, pushes, puts serialized queries to its branch | its branch | without bound |
-//! | a helper (`helpers.rs`) | FLUSH_START, what is not serialized, CAPS and ACCEPT_CAPS queries, what a branch's own event makes necessary | a branch | without bound |
+//! | a helper (`helpers.rs`) | FLUSH_START, what is not serialized, CAPS and ACCEPT_CAPS queries, what a branch's own event makes necessary; posts a sink's STREAM_START and EOS for receivers | a branch | without bound |
 //! | the reporter (`reporter.rs`) | posts messages, notifies properties | the application's handlers | without bound |
 //! | the application's, a state change to READY or below | ends the sessions | pushes, handlers and helpers that have not returned | 1 s in all |
 //! | the application's, a release or deactivation of a pad | ends its session | a push that is just beginning | 10 ms |
@@ -25,13 +25,15 @@
 //!
 //! | lock | what it guards |
 //! | --- | --- |
+//! | the role as a sink (`as_sink.rs`) | which receivers there are, and which end they were handed; also over the object locks of elements |
 //! | the core's (`fanout`) | the log, the consumers and their accounts |
+//! | names | which pads and consumers there are; held over a pad's settings |
 //! | settings of the element, settings of a pad | what properties set; read under the core's lock, so that of two that are set at once the last one stays |
 //! | a pad's last accounts | left there under the core's lock when the pad is released |
 //! | session, peer slot | which thread and which branch a pad has now |
 //! | baton, lane | who may push; events on their way around the frames |
 //! | progress of a session or of the reporter | how far its thread is |
-//! | timings, QoS, offer, names, segment and caps | each alone |
+//! | timings, QoS, offer, segment and caps | each alone |
 
 mod allocation;
 mod as_sink;
@@ -45,7 +47,7 @@ mod latency;
 mod messages;
 mod output;
 mod props;
-mod receiver;
+mod receivers;
 mod registration;
 mod reporter;
 mod sink;
@@ -60,7 +62,7 @@ pub(crate) use consumers::Refusal;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
 pub(crate) use props::MAX_DEPTH;
-pub(crate) use receiver::{ReceiverLimits, ReceiverPad};
+pub(crate) use receivers::{Place, ReceiverLimits};
 pub(crate) use registration::register;
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

@@ -6,25 +6,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::Error;
+use super::error::Error;
 
 /// Caps of a frame, with what they say about raw video.
 #[derive(Debug)]
-pub(crate) struct Format {
-    pub(crate) caps: gst::Caps,
-    pub(crate) info: Option<gst_video::VideoInfo>,
+pub(super) struct Format {
+    pub(super) caps: gst::Caps,
+    pub(super) info: Option<gst_video::VideoInfo>,
 }
 
 /// One frame: the publisher's memory, shared with all other consumers and never copied.
 ///
 /// A clone is another reference. The buffer goes back to its pool when the last frame, and the
-/// last [`Bytes`] made of it, are gone.
+/// last [`Bytes`] made of it, are gone. Nothing here blocks but the mapping of device memory.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    pub(crate) buffer: gst::Buffer,
-    pub(crate) format: Option<Arc<Format>>,
-    pub(crate) seq: u64,
-    pub(crate) lost_before: u64,
+    pub(super) buffer: gst::Buffer,
+    pub(super) format: Option<Arc<Format>>,
+    pub(super) seq: u64,
+    pub(super) lost_before: u64,
 }
 
 /// Mapped memory together with the buffer that it belongs to.
@@ -54,12 +54,12 @@ impl Frame {
         &self.buffer
     }
 
-    /// When the frame is to be shown, in the time of its segment.
+    /// When the frame is to be shown, ns in the time of its segment; `None` where upstream set none.
     pub fn pts(&self) -> Option<gst::ClockTime> {
         self.buffer.pts()
     }
 
-    /// The caps of the frame.
+    /// The caps of the frame; `None` where upstream sent none.
     pub fn caps(&self) -> Option<&gst::Caps> {
         self.format.as_ref().map(|format| &format.caps)
     }
@@ -74,7 +74,7 @@ impl Frame {
         self.seq
     }
 
-    /// How many frames this consumer lost since the frame before.
+    /// How many frames this consumer lost since the frame that it got before.
     pub fn lost_before(&self) -> u64 {
         self.lost_before
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The pad of a consumer in this process: like any other, but no branch's thread takes from it.
+//! Consumers in this process, as the element sees them: pads that no branch's thread takes from.
 
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -11,91 +11,10 @@ use gst::subclass::prelude::*;
 use super::as_sink::LastCall;
 use super::consumers::Refusal;
 use super::output::flagged;
+use super::props::PadSettings;
 use super::{CAT, DroneTee, DroneTeePad, Item, now};
 use crate::facts::{ConsumerHealth, Health};
-use crate::fanout::{ConsumerId, Done, Outcome, Stamp, Taken, Totals};
-
-/// Takes from the queue of a pad that has no branch.
-#[derive(Debug)]
-pub(crate) struct ReceiverPad {
-    tee: DroneTee,
-    pad: DroneTeePad,
-    last_call: LastCall,
-}
-
-fn delivered(stamp: Stamp) -> Done {
-    Done {
-        stamp,
-        outcome: Outcome::Delivered,
-        flow: 0,
-    }
-}
-
-impl ReceiverPad {
-    /// What to take with before the first session.
-    pub(crate) fn joined(&self) -> Stamp {
-        self.pad
-            .imp()
-            .id()
-            .map(ConsumerId::joined)
-            .unwrap_or_default()
-    }
-
-    /// The next thing; the frame before, if `finished`, is done with.
-    pub(crate) fn take(
-        &self,
-        finished: Option<Stamp>,
-        session: Stamp,
-        at: u64,
-        waker: &mut Option<Waker>,
-    ) -> Taken<gst::Buffer, Item> {
-        let Some(id) = self.pad.imp().id() else {
-            return Taken::Closed(session);
-        };
-        self.last_call.store(at, Ordering::Relaxed);
-        let stream = &self.tee.imp().stream;
-        let taken = match finished {
-            Some(stamp) => stream.finish_and_take(id, delivered(stamp), session, at, waker),
-            None => stream.take(id, session, at, waker),
-        };
-        let as_sink = &self.tee.imp().as_sink;
-        match taken {
-            Taken::Frame(mut taken) => {
-                taken.frame = flagged(taken.frame, taken.discont);
-                return Taken::Frame(taken);
-            }
-            Taken::Event(Item::Event(ref event), _) if event.type_() == gst::EventType::Eos => {
-                as_sink.handed(id, event);
-            }
-            Taken::Evicted => as_sink.look_again(),
-            _ => {}
-        }
-        taken
-    }
-
-    /// The frame in flight is done with.
-    pub(crate) fn finish(&self, stamp: Stamp) {
-        if let Some(id) = self.pad.imp().id() {
-            self.tee.imp().stream.finish(id, delivered(stamp), now());
-        }
-    }
-
-    pub(crate) fn record(&self, stamp: Stamp, waited: u64, service: u64) {
-        self.pad.imp().record(stamp, waited, service);
-    }
-
-    pub(crate) fn consumer(&self) -> String {
-        self.pad.imp().consumer()
-    }
-
-    pub(crate) fn release(&self) {
-        self.tee.imp().remove_consumer(&self.pad);
-        // The application may have released it before it had joined.
-        if let Some(id) = self.pad.imp().id() {
-            self.tee.imp().receiver_leaves(id);
-        }
-    }
-}
+use crate::fanout::{ConsumerId, Done, Stamp, Taken, Totals};
 
 /// The application takes from this pad itself: no element can be linked to it.
 ///
@@ -126,16 +45,84 @@ pub(crate) struct ReceiverLimits {
     pub(crate) max_lag: u64,
 }
 
+/// The place of one receiver in the stream.
+#[derive(Debug)]
+pub(crate) struct Place {
+    tee: DroneTee,
+    pad: DroneTeePad,
+    id: ConsumerId,
+    last_call: LastCall,
+}
+
+impl Place {
+    /// What to take with before the first session.
+    pub(crate) fn joined(&self) -> Stamp {
+        self.id.joined()
+    }
+
+    pub(crate) fn consumer(&self) -> String {
+        self.pad.imp().consumer()
+    }
+
+    /// The next thing; the frame before, if there is one, is `finished`.
+    pub(crate) fn take(
+        &self,
+        finished: Option<Done>,
+        session: Stamp,
+        at: u64,
+        waker: &mut Option<Waker>,
+    ) -> Taken<gst::Buffer, Item> {
+        self.last_call.store(at, Ordering::Relaxed);
+        let tee = self.tee.imp();
+        let taken = match finished {
+            Some(done) => tee
+                .stream
+                .finish_and_take(self.id, done, session, at, waker),
+            None => tee.stream.take(self.id, session, at, waker),
+        };
+        match taken {
+            Taken::Frame(mut taken) => {
+                taken.frame = flagged(taken.frame, taken.discont);
+                return Taken::Frame(taken);
+            }
+            Taken::Event(Item::Event(ref event), _) if event.type_() == gst::EventType::Eos => {
+                tee.as_sink.handed(self.id, event);
+            }
+            Taken::Evicted => tee.as_sink.look_again(),
+            _ => {}
+        }
+        taken
+    }
+
+    /// The frame in flight is done with, and nothing more is taken.
+    pub(crate) fn finish(&self, done: Done) {
+        self.tee.imp().stream.finish(self.id, done, now());
+    }
+
+    /// How long a frame waited, and was in flight; ns.
+    pub(crate) fn record(&self, session: Stamp, waited: u64, service: u64) {
+        self.pad.imp().record(session, waited, service);
+    }
+
+    /// Releases the pad, if the application has not done so.
+    pub(crate) fn leave(&self) {
+        self.tee.imp().remove_consumer(&self.pad);
+        // A handler of the application's may have released it before it had joined.
+        self.tee.imp().receiver_leaves(self.id);
+    }
+}
+
 impl DroneTee {
     /// A pad `src_<name>` whose consumer is called `name`, for the application itself.
     pub(crate) fn add_receiver(
         &self,
         name: &str,
         limits: ReceiverLimits,
-    ) -> Result<ReceiverPad, Refusal> {
-        let no_template = || Refusal::NotAdded(glib::bool_error!("There is no template for it"));
-        let templ = self.pad_template("src_%s").ok_or_else(no_template)?;
-        let settings = super::props::PadSettings {
+    ) -> Result<Place, Refusal> {
+        let not_added = |why: &'static str| move || Refusal::NotAdded(glib::bool_error!("{why}"));
+        let templ = self.pad_template("src_%s");
+        let templ = templ.ok_or_else(not_added("There is no template for it"))?;
+        let settings = PadSettings {
             // Also where a pad's number would not be called so.
             consumer: Some(name.to_owned()),
             depth: limits.depth,
@@ -147,13 +134,14 @@ impl DroneTee {
         let pad = self
             .imp()
             .add_consumer(&templ, Some(&pad_name), Some(settings))?;
+        let id = pad.imp().id();
+        let id = id.ok_or_else(not_added("It has no consumer"))?;
         let last_call = LastCall::default();
-        if let Some(id) = pad.imp().id() {
-            self.imp().receiver_joins(id, last_call.clone());
-        }
-        Ok(ReceiverPad {
+        self.imp().receiver_joins(id, last_call.clone());
+        Ok(Place {
             tee: self.clone(),
             pad,
+            id,
             last_call,
         })
     }

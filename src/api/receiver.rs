@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::RecvError;
-use crate::fanout::{Stamp, Taken};
-use crate::frame::{Format, Frame};
+use super::error::RecvError;
+use super::frame::{Format, Frame};
+use crate::fanout::{Done, Outcome, Stamp, Taken};
 use crate::park::thread_waker;
-use crate::tee::{Item, ReceiverPad, now};
+use crate::tee::{Item, Place, now};
 
 thread_local! {
     static WAKER: Waker = thread_waker();
@@ -19,8 +19,13 @@ thread_local! {
 /// Gets the frames of one consumer.
 ///
 /// A frame counts as in flight until the next call, or until the receiver is dropped: a consumer
-/// that does not come back shows as `stalled`. Dropping the receiver releases its pad. It may be
-/// used from any thread, by one at a time.
+/// that does not come back shows as `stalled`. Dropping the receiver releases its pad, which calls
+/// the application's handlers for that and waits for no consumer. It may be used from any thread, by
+/// one at a time, and keeps the element alive.
+///
+/// From the first receiver until it is stopped the element is a sink of its pipeline: an EOS message
+/// comes on the bus when each receiver was handed the end. A receiver that has not called for the
+/// element's `stall-timeout` (2 s where that is off) is not waited for, nor one that was evicted.
 ///
 /// It is a [`Stream`](futures_core::Stream) too, which works on any runtime and without one: what
 /// it is polled with is woken by the thread that publishes. A wait may be given up at any time
@@ -40,7 +45,7 @@ thread_local! {
 #[must_use = "dropping it releases the consumer"]
 #[derive(Debug)]
 pub struct FrameReceiver {
-    pad: ReceiverPad,
+    place: Place,
     in_flight: Option<InFlight>,
     format: Option<Arc<Format>>,
     /// The session that frames are taken in.
@@ -59,20 +64,20 @@ struct InFlight {
 }
 
 impl FrameReceiver {
-    pub(crate) fn new(pad: ReceiverPad) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         Self {
-            session: pad.joined(),
+            session: place.joined(),
             begun: false,
-            pad,
+            place,
             in_flight: None,
             format: None,
             ended: false,
         }
     }
 
-    /// The consumer's name.
+    /// The consumer's name, as its pad's property `consumer` says. Does not block.
     pub fn consumer(&self) -> String {
-        self.pad.consumer()
+        self.place.consumer()
     }
 
     /// Waits for the next frame; `None` when the stream ended or stopped, the consumer was evicted
@@ -84,7 +89,8 @@ impl FrameReceiver {
         self.recv_until(None).ok()
     }
 
-    /// Waits for the next frame no longer than `timeout`.
+    /// Waits for the next frame no longer than `timeout`; as long as it takes if that is beyond what
+    /// the clock can tell.
     ///
     /// # Errors
     ///
@@ -95,7 +101,7 @@ impl FrameReceiver {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
-    /// The next frame if there is one now.
+    /// The next frame if there is one now. Does not block.
     ///
     /// # Errors
     ///
@@ -133,7 +139,7 @@ impl FrameReceiver {
         let mut at = now();
         let mut done = self.give_back(at);
         loop {
-            match self.pad.take(done.take(), self.session, at, waker) {
+            match self.place.take(done.take(), self.session, at, waker) {
                 Taken::Frame(taken) => {
                     self.begun = true;
                     self.in_flight = Some(InFlight {
@@ -196,11 +202,15 @@ impl FrameReceiver {
     }
 
     /// The frame that was handed out last is done with, which has to be told.
-    fn give_back(&mut self, at: u64) -> Option<Stamp> {
+    fn give_back(&mut self, at: u64) -> Option<Done> {
         let frame = self.in_flight.take()?;
         let service = at.saturating_sub(frame.since);
-        self.pad.record(frame.stamp, frame.waited, service);
-        Some(frame.stamp)
+        self.place.record(frame.stamp, frame.waited, service);
+        Some(Done {
+            stamp: frame.stamp,
+            outcome: Outcome::Delivered,
+            flow: 0,
+        })
     }
 }
 
@@ -214,9 +224,9 @@ impl futures_core::Stream for FrameReceiver {
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        if let Some(stamp) = self.give_back(now()) {
-            self.pad.finish(stamp);
+        if let Some(done) = self.give_back(now()) {
+            self.place.finish(done);
         }
-        self.pad.release();
+        self.place.leave();
     }
 }

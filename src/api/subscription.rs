@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MPL-2.0
+//! How a consumer in this process joins, with limits of its own.
+
+use std::time::Duration;
+
+use super::error::Error;
+use super::publisher::FramePublisher;
+use super::receiver::FrameReceiver;
+use crate::tee::{MAX_DEPTH, ReceiverLimits, Refusal};
+
+/// Limits for a new consumer, see [`FramePublisher::consumer`].
+#[must_use = "nothing happens before subscribe()"]
+#[derive(Debug, Clone)]
+pub struct ConsumerBuilder {
+    publisher: FramePublisher,
+    name: String,
+    depth: u32,
+    max_age: Duration,
+    max_lag: u64,
+}
+
+impl ConsumerBuilder {
+    pub(super) fn new(publisher: FramePublisher, name: &str) -> Self {
+        Self {
+            publisher,
+            name: name.to_owned(),
+            depth: 0,
+            max_age: Duration::ZERO,
+            max_lag: 0,
+        }
+    }
+
+    /// Frames that may wait, 1 to 4096; 0 (the default) for the element's `depth`.
+    pub fn depth(self, depth: u32) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// Drop frames that waited longer; zero (the default) for never.
+    pub fn max_age(self, max_age: Duration) -> Self {
+        Self { max_age, ..self }
+    }
+
+    /// Evict the consumer once it lost more frames than this by slowness; 0 (the default) for
+    /// never.
+    pub fn max_lag(self, max_lag: u64) -> Self {
+        Self { max_lag, ..self }
+    }
+
+    /// Joins the stream, as [`FramePublisher::subscribe`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::InvalidLimit`], [`Error::Gone`],
+    /// [`Error::NotActivated`], [`Error::NotAdded`].
+    pub fn subscribe(self) -> Result<FrameReceiver, Error> {
+        let tee = self.publisher.tee()?;
+        if self.depth > MAX_DEPTH {
+            return Err(Error::InvalidLimit("depth is beyond 4096"));
+        }
+        let max_age = u64::try_from(self.max_age.as_nanos())
+            .map_err(|_| Error::InvalidLimit("max-age is beyond 584 years"))?;
+        let limits = ReceiverLimits {
+            depth: self.depth,
+            max_age,
+            max_lag: self.max_lag,
+        };
+        match tee.add_receiver(&self.name, limits) {
+            Ok(pad) => Ok(FrameReceiver::new(pad)),
+            Err(refusal) => Err(why(refusal, self.name)),
+        }
+    }
+}
+
+fn why(refusal: Refusal, name: String) -> Error {
+    match refusal {
+        Refusal::InvalidName => Error::InvalidName(name),
+        Refusal::NameTaken(_) => Error::NameTaken(name),
+        Refusal::NotActivated(error) => Error::NotActivated(error.to_string()),
+        Refusal::NotAdded(error) => Error::NotAdded(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Refusal, why};
+
+    #[test]
+    fn each_cause_is_an_error_of_its_own() {
+        let name = || "a".to_owned();
+        let cause = || glib::bool_error!("no thread");
+        let by = Refusal::NameTaken("there is one".into());
+        assert_eq!(why(by, name()), Error::NameTaken(name()));
+        let invalid = why(Refusal::InvalidName, name());
+        assert_eq!(invalid, Error::InvalidName(name()));
+        let told = [
+            (Refusal::NotActivated(cause()), "not activated"),
+            (Refusal::NotAdded(cause()), "not added"),
+        ]
+        .map(|(refusal, said)| (why(refusal, name()).to_string(), said));
+        for (error, said) in told {
+            assert!(
+                error.contains(said) && error.contains("no thread"),
+                "{error}"
+            );
+        }
+    }
+}
