@@ -2,243 +2,119 @@
 //! The core: one log of frames and events, and a window on it for each consumer.
 //!
 //! It knows no GStreamer type. Publishing is one append and one look at each consumer; a drop is a
-//! cursor moved on; a frame lives as long as some window (or the cache for late joiners) holds it.
-//! One lock makes all accounts part of one snapshot. Nothing is freed, woken or called under it:
-//! that is collected in [`Later`] and done afterwards. Times are handed in, monotonic ns.
+//! cursor moved on; a frame lives as long as some window (or the replay for late joiners) holds it.
+//! One lock makes all accounts part of one snapshot. Times are handed in, monotonic ns.
+//!
+//! # A consumer's states
+//!
+//! ```text
+//!             activate             the branch answers EOS, an error, NOT_LINKED; `max-lag`
+//!   Idle ───────────────► Serving ────────────────────────────────────────────────► Ended
+//!    ▲  ╲                 ▲  ▲ ▲ │     readmit; an event that readmits;               │ │
+//!    │   ╲ activate,      │  │ │ │     a flush-stop (after EOS or an error)           │ │
+//!    │    ╲ not linked    │  │ └─┼────────────────────────────────────────────────────┘ │
+//!    │     ╲              │  │   │ deactivate                                           │
+//!    │      ╲             │  │   ▼                              deactivate              │
+//!    │       ╲   activate │  └─ Stopped ◄───────────────────────────────────────────────┘
+//!    │        ╲           │
+//!    │         ╰──────────┼──► Ended (not linked)
+//!    │                    │
+//!    └──── reset: from every state
+//! ```
+//!
+//! An activation of a consumer that is active deactivates it first. In `Ended` and `Stopped` each
+//! frame is dropped, for the reason that ended the consumer. What is in a state's name is in
+//! `consumer/service.rs`, with the full table as a test.
+//!
+//! # Locks
+//!
+//! | lock | held for | over what | under what |
+//! | --- | --- | --- | --- |
+//! | the core's (`Fanout::core`) | one verb below | settings and a pad's last accounts, which the closures given to `set_limits`, `set_label`, `set_report`, `set_gop_capacity` and `leave` read or write | nothing |
+//!
+//! Nothing is freed, woken or called under it, but for those closures: that is collected in
+//! [`effects`] and done after it. A handler that [`Fanout::tell`] calls may call all of this.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | consumer | takes frames: a branch's thread or a receiver in the application |
+//! | position | number of a frame in the stream, from zero |
+//! | sequence | number of an event in the stream, from zero |
+//! | window | the frames that wait for a consumer: from its cursor to the log's end |
+//! | allowance | by so much a late joiner may exceed its limits |
+//! | replay | the frames and events from the last keyframe on, kept for late joiners |
+//! | backlog | events that wait for a consumer apart from the log |
+//! | session | from one activation of a consumer to the next |
+//! | stamp | a moment in the life of the core; what is taken carries one |
+//! | flight | a frame that was taken and not brought back yet |
+//! | orphan | a flight of a session that is over |
+//! | notice | something that the application is to be told |
 
-mod consumers;
-mod events;
-mod later;
+mod consumer;
+mod core;
+mod effects;
+mod figures;
+mod key;
 mod log;
-mod report;
-mod snapshot;
-mod taker;
+mod notices;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upstream;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use later::Later;
-use log::Log;
-use report::Desk;
-pub(crate) use report::{DropNotice, Notice, ReportConfig};
-pub(crate) use snapshot::{Rate, Snapshot, Totals};
-use taker::{Cx, Mode, Taker};
+use self::core::Core;
+use consumer::Consumer;
+use effects::Effects;
+pub(crate) use figures::{Snapshot, Totals};
+pub(crate) use key::{ConsumerId, Stamp};
+pub(crate) use notices::{DropNotice, Notice, ReportConfig};
 pub(crate) use types::{
-    Answer, ConsumerId, Done, Event, FrameInfo, Label, Limits, Link, Outcome, Published, Stamp,
-    Taken, TakenFrame,
+    Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Published, Taken, TakenFrame,
 };
 
-use crate::facts::{DropReason, Drops};
-
-/// Force-key-unit requests go upstream at most this often, ns.
-const KEY_REQUEST_INTERVAL: u64 = 1_000_000_000;
-
-struct Slot<E> {
-    joined: Stamp,
-    taker: Taker<E>,
+/// The fan-out of frames `F` and events `E` to consumers with labels `L`. See the [module](self).
+pub(crate) struct Fanout<F, E, L> {
+    core: Mutex<Core<F, E, L>>,
 }
 
-/// A frame in flight that is of no consumer's life any more.
-struct Stray {
-    id: ConsumerId,
-    stamp: Stamp,
-}
-
-struct Core<F, E> {
-    log: Log<F, E>,
-    slots: Vec<Option<Slot<E>>>,
-    /// The newest stamp.
-    stamp: Stamp,
-    desk: Desk,
-    answer: Answer,
-    /// Between the start and the stop of a flush.
-    flushing: bool,
-    rate: Rate,
-    /// Drops of consumers that have left.
-    released: Drops,
-    /// Frames whose thread has not come back since its consumer left or began a new life.
-    strays: Vec<Stray>,
-    key_requested: Option<u64>,
-    keyframe_requests: u64,
-    reporter: Option<Waker>,
-}
-
-/// The fan-out. See the [module](self).
-pub(crate) struct Fanout<F, E> {
-    core: Mutex<Core<F, E>>,
-}
-
-impl<F: Clone, E: Event> Core<F, E> {
-    /// The consumer and what it works with.
-    fn with<R>(
-        &mut self,
-        id: ConsumerId,
-        now: u64,
-        later: &mut Later<F, E>,
-        work: impl FnOnce(&mut Taker<E>, &mut Cx<'_, F, E>) -> R,
-    ) -> Option<R> {
-        let slot = self.slots.get_mut(id.slot)?.as_mut()?;
-        let mut cx = Cx {
-            log: &self.log,
-            stamp: &mut self.stamp,
-            now,
-            flushing: self.flushing,
-            plain: (u64::MAX, None),
-            desk: &mut self.desk,
-            later,
-        };
-        (slot.joined == id.joined).then(|| work(&mut slot.taker, &mut cx))
-    }
-
-    fn each(
-        &mut self,
-        now: u64,
-        later: &mut Later<F, E>,
-        mut work: impl FnMut(&mut Taker<E>, &mut Cx<'_, F, E>),
-    ) {
-        let mut cx = Cx {
-            log: &self.log,
-            stamp: &mut self.stamp,
-            now,
-            flushing: self.flushing,
-            plain: (u64::MAX, None),
-            desk: &mut self.desk,
-            later,
-        };
-        for slot in self.slots.iter_mut().flatten() {
-            work(&mut slot.taker, &mut cx);
-        }
-    }
-
-    fn takers(&self) -> impl Iterator<Item = &Taker<E>> {
-        self.slots.iter().flatten().map(|slot| &slot.taker)
-    }
-
-    /// The frame that the consumer has in flight, if it has one, is not its own any more.
-    fn stray(&mut self, id: ConsumerId) {
-        if let Some(Some(slot)) = self.slots.get(id.slot)
-            && slot.joined == id.joined
-            && let Some(stamp) = slot.taker.flight_stamp()
-        {
-            self.strays.push(Stray { id, stamp });
-        }
-    }
-
-    /// Frees what nobody needs any more.
-    fn trim(&mut self, later: &mut Later<F, E>) {
-        let end = self.log.end();
-        let frames = self.takers().map(Taker::needs_from).min().unwrap_or(end);
-        self.log.release_before(frames, later);
-        self.trim_events(later);
-    }
-
-    fn trim_events(&mut self, later: &mut Later<F, E>) {
-        let end = self.log.event_end();
-        let events = self.takers().map(Taker::needs_events_from).min();
-        self.log.release_events_before(events.unwrap_or(end), later);
-    }
-
-    /// Works out what upstream hears from now on.
-    fn settle(&mut self) {
-        let mut answer = Answer::NoConsumer;
-        for taker in self.takers() {
-            match taker.mode {
-                Mode::Serving => {
-                    answer = Answer::Ok;
-                    break;
-                }
-                Mode::Ended(DropReason::Error) => answer = Answer::Failed(taker.flow()),
-                Mode::Ended(DropReason::Eos) if answer == Answer::NoConsumer => {
-                    answer = Answer::Eos;
-                }
-                _ => {}
-            }
-        }
-        let spared = |taker: &Taker<E>| {
-            matches!(
-                taker.mode,
-                Mode::Ended(DropReason::Evicted | DropReason::Flushing)
-            )
-        };
-        if answer == Answer::NoConsumer && self.takers().any(spared) {
-            answer = Answer::Ok;
-        }
-        self.answer = answer;
-    }
-
-    fn append_event(&mut self, event: &E, now: u64, later: &mut Later<F, E>) {
-        self.log.append_event(event.clone(), later);
-        self.each(now, later, |taker, cx| taker.offer_event(cx, event));
-        self.trim(later);
-        self.settle();
-    }
-
-    fn may_request_keyframe(&mut self, now: u64) -> bool {
-        let due = self
-            .key_requested
-            .is_none_or(|last| now.saturating_sub(last) >= KEY_REQUEST_INTERVAL);
-        if due {
-            self.key_requested = Some(now);
-            self.keyframe_requests += 1;
-        }
-        due
-    }
-
-    /// What is kept for late joiners was given up.
-    fn tell_truncation(&mut self, later: &mut Later<F, E>) {
-        let capacity = self.log.gop_capacity();
-        let notice = Notice::GopTruncated { capacity };
-        self.desk.outbox.push_back(notice);
-        later.report = true;
-    }
-
-    /// Whoever reports is woken with the others if something is due.
-    #[inline]
-    fn wake_reporter(&mut self, later: &mut Later<F, E>) {
-        if later.report {
-            later.wake.extend(self.reporter.take());
-        }
-    }
-}
-
-impl<F: Clone, E: Event> Fanout<F, E> {
+impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     pub(crate) fn new() -> Self {
         Self {
-            core: Mutex::new(Core {
-                log: Log::new(),
-                slots: Vec::new(),
-                stamp: Stamp::default(),
-                desk: Desk::new(),
-                answer: Answer::NoConsumer,
-                flushing: false,
-                rate: Rate::default(),
-                released: Drops::default(),
-                strays: Vec::new(),
-                key_requested: None,
-                keyframe_requests: 0,
-                reporter: None,
-            }),
+            core: Mutex::new(Core::new()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core<F, E>> {
+    fn lock(&self) -> MutexGuard<'_, Core<F, E, L>> {
         // Nothing that can panic leaves the accounts half done.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` under the lock, and what it left for later after it.
-    fn locked<R>(&self, work: impl FnOnce(&mut Core<F, E>, &mut Later<F, E>) -> R) -> R {
-        let mut later = Later::new();
+    /// Does `work` under the lock, and what it left to be done after it.
+    fn locked<R>(&self, work: impl FnOnce(&mut Core<F, E, L>, &mut Effects<F, E>) -> R) -> R {
+        self.concluded(work, |_, result| result)
+    }
+
+    /// [`locked`](Self::locked), and then `read` when the core has drawn its conclusions.
+    #[inline]
+    fn concluded<R, T>(
+        &self,
+        work: impl FnOnce(&mut Core<F, E, L>, &mut Effects<F, E>) -> R,
+        read: impl FnOnce(&Core<F, E, L>, R) -> T,
+    ) -> T {
+        let mut effects = Effects::new();
         let result = {
             let mut core = self.lock();
-            let result = work(&mut core, &mut later);
-            core.wake_reporter(&mut later);
-            result
+            let result = work(&mut core, &mut effects);
+            core.conclude(&mut effects);
+            read(&core, result)
         };
-        later.run();
+        effects.run();
         result
     }
 
@@ -246,96 +122,258 @@ impl<F: Clone, E: Event> Fanout<F, E> {
 
     /// Appends a frame and moves on the consumers that it overtakes.
     pub(crate) fn publish(&self, frame: F, info: FrameInfo, now: u64) -> Published {
-        self.locked(|core, later| {
-            core.rate.note(now, info.bytes);
-            if core.log.append(frame, info, now, later) {
-                core.tell_truncation(later);
-            }
-            if core.flushing {
-                core.log.forget_gop(later);
-            }
-            let mut needed = core.log.end();
-            core.each(now, later, |taker, cx| {
-                taker.offer(cx);
-                needed = needed.min(taker.needs_from());
-            });
-            core.log.release_before(needed, later);
-            if later.mode_changed {
-                core.trim_events(later);
-                core.settle();
-            }
-            let request_keyframe = later.want_key && core.may_request_keyframe(now);
-            if request_keyframe {
-                core.each(now, later, |taker, _| taker.note_keyframe_request(false));
-            }
-            Published {
-                answer: core.answer,
+        self.concluded(
+            |core, effects| core.publish(frame, info, now, effects),
+            |core, request_keyframe| Published {
+                answer: core.answer(),
                 request_keyframe,
-            }
-        })
+            },
+        )
     }
 
     /// Appends a serialized event.
     pub(crate) fn publish_event(&self, event: E, now: u64) {
-        self.locked(|core, later| core.append_event(&event, now, later));
+        self.locked(|core, effects| core.publish_event(event, now, effects));
     }
 
-    /// Drops all that waits; frames are dropped, and nothing is taken, until
-    /// [`flush_stop`](Self::flush_stop).
+    /// Drops all that waits. Until [`flush_stop`](Self::flush_stop), frames that come are dropped,
+    /// too, and consumers take neither frames nor events.
     pub(crate) fn flush_start(&self, now: u64) {
-        self.locked(|core, later| {
-            core.flushing = true;
-            core.each(now, later, Taker::flush);
-            core.log.flush_sticky(later);
-            core.trim(later);
-        });
+        self.locked(|core, effects| core.flush_start(now, effects));
     }
 
-    /// Frames and events flow again. Whoever had ended is served again, but for the evicted.
+    /// Frames and events flow again. A consumer that had ended by EOS or an error is served again.
     pub(crate) fn flush_stop(&self, now: u64) {
-        self.locked(|core, later| {
-            core.flushing = false;
-            core.each(now, later, Taker::resume);
-            core.settle();
-        });
+        self.locked(|core, effects| core.flush_stop(now, effects));
     }
 
     /// The consumer asks for a keyframe; true if that may go upstream now.
     pub(crate) fn may_request_keyframe(&self, id: ConsumerId, now: u64) -> bool {
-        self.locked(|core, later| {
-            let may = core.may_request_keyframe(now);
-            if may {
-                core.with(id, now, later, |taker, _| taker.note_keyframe_request(true));
-            }
-            may
-        })
+        self.lock().request_keyframe(Some(id), now)
+    }
+
+    /// Frames kept for late joiners. Read under the lock, as all settings: of two that are made at
+    /// once the last one stays.
+    pub(crate) fn set_gop_capacity(&self, capacity: impl FnOnce() -> u64) {
+        self.locked(|core, effects| core.set_replay_capacity(capacity(), effects));
     }
 
     /// Forgets the frames kept for late joiners.
     pub(crate) fn forget_gop(&self) {
-        self.locked(|core, later| {
-            core.log.forget_gop(later);
-            core.trim(later);
-        });
+        self.locked(|core, effects| core.forget_replay(effects));
     }
 
     /// A new life: an empty log, all counters at zero.
     pub(crate) fn reset(&self) {
-        let old = self.locked(|core, later| {
-            for slot in 0..core.slots.len() {
-                if let Some(joined) = core.slots[slot].as_ref().map(|slot| slot.joined) {
-                    core.stray(ConsumerId { slot, joined });
-                }
-            }
-            core.each(0, later, Taker::reset);
-            core.flushing = false;
-            core.rate = Rate::default();
-            core.released = Drops::default();
-            core.key_requested = None;
-            core.keyframe_requests = 0;
-            core.settle();
-            core.log.reset()
-        });
+        let old = self.locked(Core::reset);
         drop(old);
+    }
+
+    // ---- the consumers' side ---------------------------------------------------------------
+
+    /// A new consumer, which nothing counts for before it is activated.
+    pub(crate) fn join(&self, label: L, limits: Limits) -> ConsumerId {
+        self.lock().join(label, limits)
+    }
+
+    /// The consumer is served from now on; returns what to [`take`](Self::take) with. One that is
+    /// not linked is served when it is [readmitted](Self::readmit).
+    pub(crate) fn activate(&self, id: ConsumerId, link: Link, now: u64) -> Stamp {
+        self.locked(|core, effects| core.activate(id, link, now, effects))
+    }
+
+    /// The consumer may have recovered: it is served again, if it is active.
+    ///
+    /// With `repeats`, if nothing waits for it, the last sticky event does once more.
+    pub(crate) fn readmit(&self, id: ConsumerId, repeats: bool, now: u64) {
+        self.locked(|core, effects| {
+            core.consumer_mut(id, now, effects, |consumer, step| {
+                consumer.readmit(step, repeats);
+            });
+        });
+    }
+
+    /// The consumer stops; what waits is dropped as flushing.
+    pub(crate) fn deactivate(&self, id: ConsumerId, now: u64) {
+        self.locked(|core, effects| core.consumer_mut(id, now, effects, Consumer::deactivate));
+    }
+
+    /// The consumer leaves for good. Its last drops and its summary are told with `label`; what it
+    /// has in flight counts as flushing. `keep` gets its last accounts under the lock, so that a
+    /// reader finds them in one place or the other.
+    pub(crate) fn leave(&self, id: ConsumerId, label: L, now: u64, keep: impl FnOnce(Snapshot<L>)) {
+        self.locked(|core, effects| {
+            if let Some(last) = core.leave(id, label, now, effects) {
+                keep(last);
+            }
+        });
+    }
+
+    /// Takes effect at once. The limits are read under the lock, as all settings.
+    pub(crate) fn set_limits(&self, id: ConsumerId, limits: impl FnOnce() -> Limits, now: u64) {
+        self.locked(|core, effects| {
+            core.consumer_mut(id, now, effects, |consumer, step| {
+                consumer.set_limits(step, limits());
+            });
+        });
+    }
+
+    /// The consumer is called otherwise from now on, if the label is another one.
+    pub(crate) fn set_label(&self, id: ConsumerId, label: impl FnOnce() -> L, now: u64)
+    where
+        L: PartialEq,
+    {
+        self.locked(|core, effects| {
+            core.consumer_mut(id, now, effects, |consumer, step| {
+                let label = label();
+                if *consumer.label() != label {
+                    consumer.rename(step, label);
+                }
+            });
+        });
+    }
+
+    /// The next thing for the consumer, in the session that it was activated with, or its
+    /// [`joined`](ConsumerId::joined) before that. After a `Wait`, the waker, which is taken if it
+    /// was not known, is woken when there is something; without one, the waker from before is.
+    pub(crate) fn take(
+        &self,
+        id: ConsumerId,
+        session: Stamp,
+        now: u64,
+        waker: &mut Option<Waker>,
+    ) -> Taken<F, E> {
+        self.locked(|core, effects| core.take(id, session, now, waker, effects))
+    }
+
+    /// The frame in flight came to its end.
+    pub(crate) fn finish(&self, id: ConsumerId, done: Done, now: u64) {
+        self.locked(|core, effects| core.finish(id, done, now, effects));
+    }
+
+    /// [`finish`](Self::finish), then [`take`](Self::take), at once.
+    pub(crate) fn finish_and_take(
+        &self,
+        id: ConsumerId,
+        done: Done,
+        session: Stamp,
+        now: u64,
+        waker: &mut Option<Waker>,
+    ) -> Taken<F, E> {
+        self.locked(|core, effects| {
+            core.finish(id, done, now, effects);
+            core.take(id, session, now, waker, effects)
+        })
+    }
+
+    /// The stream will not start: a consumer that waits for that is told once that it is closed.
+    pub(crate) fn dismiss(&self) {
+        self.locked(Core::cancel);
+    }
+
+    /// The consumer has not been active since the last [`reset`](Self::reset).
+    pub(crate) fn is_idle(&self, id: ConsumerId) -> bool {
+        self.lock().is_idle(id)
+    }
+
+    /// False if the event that was taken with `stamp` is void: the consumer was stopped since, or
+    /// begins anew with the frames that are kept for late joiners.
+    pub(crate) fn is_current(&self, id: ConsumerId, stamp: Stamp) -> bool {
+        self.lock().is_current(id, stamp)
+    }
+
+    // ---- what is read ----------------------------------------------------------------------
+
+    /// All accounts at one moment.
+    pub(crate) fn snapshot(&self, now: u64) -> (Totals, Vec<Snapshot<L>>) {
+        let mut core = self.lock();
+        (core.totals(now), core.snapshots(now))
+    }
+
+    pub(crate) fn snapshot_of(&self, id: ConsumerId, now: u64) -> Option<Snapshot<L>> {
+        self.lock().snapshot_of(id, now)
+    }
+
+    pub(crate) fn totals(&self, now: u64) -> Totals {
+        self.lock().totals(now)
+    }
+
+    /// True when no consumer, nor one that has left, nor the replay, holds a frame.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// Frames in flight that are of no consumer any more.
+    pub(crate) fn strays(&self) -> u32 {
+        self.lock().orphans().try_into().unwrap_or(u32::MAX)
+    }
+
+    // ---- what is told ----------------------------------------------------------------------
+
+    pub(crate) fn set_report(&self, config: impl FnOnce() -> ReportConfig) {
+        self.locked(|core, effects| core.set_report(config(), effects));
+    }
+
+    /// The consumer's accounts, after its drops, are the next to be told.
+    pub(crate) fn summarize(&self, id: ConsumerId, now: u64) {
+        self.locked(|core, effects| core.summarize(id, now, effects));
+    }
+
+    /// Calls `post`, with no lock held and in order, with what is due now; does nothing, and
+    /// returns false, while another thread does so.
+    ///
+    /// What comes up meanwhile is left to the thread that reports: a handler that causes news with
+    /// each notice must not keep the caller forever.
+    pub(crate) fn tell(&self, clock: impl Fn() -> u64, mut post: impl FnMut(Notice<L>)) -> bool {
+        let now = clock();
+        let due = {
+            let mut core = self.lock();
+            if !core.notices().begin_telling() {
+                return false;
+            }
+            core.collect(now);
+            core.notices().len()
+        };
+        let telling = Telling(self);
+        for _ in 0..due {
+            let notice = self.lock().notices().pop();
+            if let Some(notice) = notice {
+                post(notice);
+            }
+        }
+        drop(telling);
+        true
+    }
+
+    /// True when all that was due is told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.lock().is_told()
+    }
+
+    /// True in a handler of what is being told: what else is due has to wait for its return.
+    pub(crate) fn on_reporting_thread(&self) -> bool {
+        self.lock().notices().tells_on_this_thread()
+    }
+
+    /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
+    pub(crate) fn next_report(&self, now: u64, waker: &Waker) -> Option<u64> {
+        let waker = waker.clone();
+        let mut core = self.lock();
+        let old = core.notices().set_reporter(waker);
+        let due = core.next_report(now);
+        drop(core);
+        drop(old);
+        due
+    }
+}
+
+/// Lets the next thread tell, also if telling panicked.
+struct Telling<'a, F: Clone, E: Event, L>(&'a Fanout<F, E, L>);
+
+impl<F: Clone, E: Event, L> Drop for Telling<'_, F, E, L> {
+    fn drop(&mut self) {
+        self.0.locked(|core, effects| {
+            effects.report |= core.notices().end_telling();
+        });
     }
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What goes in and comes out.
 
+use std::sync::Arc;
+
+use super::key::Stamp;
 use crate::facts::DropReason;
 
-/// What the fan-out must know of a serialized event.
+/// What the core must know of a serialized event.
 pub(crate) trait Event: Clone {
     /// Late joiners have to get it, and it survives in place of an older one of its kind.
     fn is_sticky(&self) -> bool;
@@ -25,17 +28,36 @@ pub(crate) trait Event: Clone {
     fn starts_format(&self) -> bool;
 }
 
-/// What the fan-out must know of a frame; times are running times in ns.
+/// The sticky events in force at some position, each with its sequence number.
+pub(super) type Sticky<E> = Arc<Vec<(u64, E)>>;
+
+/// What the core must know of a frame; times are running times in ns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FrameInfo {
     pub(crate) bytes: u64,
-    /// It needs the frames since the last one without this.
+    /// It needs every frame back to the last one without this.
     pub(crate) delta: bool,
     /// It has what a decoder must know, and perhaps nothing else.
     pub(crate) header: bool,
     pub(crate) pts: Option<u64>,
     pub(crate) start: Option<u64>,
     pub(crate) end: Option<u64>,
+}
+
+impl FrameInfo {
+    pub(super) fn lost(&self) -> Lost {
+        Lost {
+            pts: self.pts,
+            running_time: self.start,
+        }
+    }
+}
+
+/// When a lost frame should have been shown, ns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) pts: Option<u64>,
+    pub(crate) running_time: Option<u64>,
 }
 
 /// How much may wait for a consumer; zero means no limit, but for `depth`.
@@ -50,42 +72,6 @@ pub(crate) struct Limits {
     pub(crate) max_age: u64,
     /// Frames dropped as slow before the consumer is evicted.
     pub(crate) max_lag: u64,
-}
-
-/// How a consumer is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Label {
-    pub(crate) consumer: String,
-    pub(crate) pad: String,
-}
-
-/// A moment in the life of the core: a counter that never goes back, not even at a reset.
-///
-/// Everything that a consumer takes carries the stamp of the last change in who is served, so that
-/// what comes back late is known as such.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(u64);
-
-impl Stamp {
-    /// The next one; each exists once.
-    pub(super) fn advance(&mut self) -> Self {
-        self.0 += 1;
-        *self
-    }
-}
-
-/// A consumer, and never the next one in the same slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ConsumerId {
-    pub(super) slot: usize,
-    pub(super) joined: Stamp,
-}
-
-impl ConsumerId {
-    /// What to take with before the consumer was activated.
-    pub(crate) fn joined(self) -> Stamp {
-        self.joined
-    }
 }
 
 /// Whether a consumer's branch is linked.
@@ -104,7 +90,7 @@ pub(crate) enum Taken<F, E> {
     Frame(TakenFrame<F>),
     /// Evicted: tell it that the stream is over for it. Comes again after each flush.
     Evicted,
-    /// A flush is over: if the stream had ended for it, it goes on.
+    /// A flush is over: if the stream had ended for the consumer, it goes on.
     Resumed,
     /// Nothing now; the waker will be woken.
     Wait,
@@ -120,7 +106,7 @@ pub(crate) struct TakenFrame<F> {
     pub(crate) frame: F,
     /// Which frame of the stream it is, from zero.
     pub(crate) sequence: u64,
-    /// Something was lost since the last frame.
+    /// Something was lost since the last frame, or the stream began anew.
     pub(crate) discont: bool,
     pub(crate) lost_before: u64,
     /// How long it waited, ns.
@@ -128,6 +114,20 @@ pub(crate) struct TakenFrame<F> {
     /// When it was taken, monotonic ns.
     pub(crate) at: u64,
     pub(crate) stamp: Stamp,
+}
+
+impl TakenFrame<()> {
+    pub(super) fn with<F>(self, frame: F) -> TakenFrame<F> {
+        TakenFrame {
+            frame,
+            sequence: self.sequence,
+            discont: self.discont,
+            lost_before: self.lost_before,
+            waited: self.waited,
+            at: self.at,
+            stamp: self.stamp,
+        }
+    }
 }
 
 /// What became of a frame in flight.
@@ -140,11 +140,21 @@ pub(crate) enum Outcome {
     Ended(DropReason),
 }
 
+/// How the frame in flight came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    /// As it was taken with the frame.
+    pub(crate) stamp: Stamp,
+    pub(crate) outcome: Outcome,
+    /// The consumer's own word for it, opaque here.
+    pub(crate) flow: i32,
+}
+
 /// What to answer upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Ok,
-    /// Nobody is there to take frames.
+    /// No consumer is there to take frames.
     NoConsumer,
     /// All consumers have ended.
     Eos,
@@ -158,14 +168,4 @@ pub(crate) struct Published {
     pub(crate) answer: Answer,
     /// A consumer waits for a keyframe, and it is time to ask for one.
     pub(crate) request_keyframe: bool,
-}
-
-/// How the frame in flight came to its end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Done {
-    /// As it was taken with the frame.
-    pub(crate) stamp: Stamp,
-    pub(crate) outcome: Outcome,
-    /// The consumer's own word for it, opaque here.
-    pub(crate) flow: i32,
 }

@@ -272,7 +272,6 @@ impl imp::DroneTee {
     }
 
     fn leave(&self, pad: &DroneTeePad) {
-        self.note_leaving(pad);
         // A pad that does not let itself be stopped is removed all the same.
         let _ = pad.set_active(false);
         pad.imp().leave();

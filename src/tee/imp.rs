@@ -34,8 +34,6 @@ pub struct DroneTee {
     asked_for: AtomicU32,
     pub(super) names: Names,
     pub(super) as_sink: AsSink,
-    /// Pads whose summary is still to be told.
-    leaving: Mutex<Vec<DroneTeePad>>,
 }
 
 impl DroneTee {
@@ -75,20 +73,6 @@ impl DroneTee {
             };
             Arc::new(Reporter::new(self.stream.clone(), post))
         })
-    }
-
-    pub(super) fn note_leaving(&self, pad: &DroneTeePad) {
-        lock(&self.leaving).push(pad.clone());
-    }
-
-    /// A pad that is leaving, until its last summary is told.
-    pub(super) fn leaving_pad(&self, is_it: impl Fn(&DroneTeePad) -> bool) -> Option<DroneTeePad> {
-        let leaving = lock(&self.leaving);
-        leaving.iter().find(|pad| is_it(pad)).cloned()
-    }
-
-    pub(super) fn note_left(&self, left: &DroneTeePad) {
-        lock(&self.leaving).retain(|pad| pad != left);
     }
 
     fn set(&self, change: impl FnOnce(&mut Settings)) {
@@ -206,7 +190,6 @@ impl ObjectSubclass for DroneTee {
             asked_for: AtomicU32::new(0),
             names: Names::default(),
             as_sink: AsSink::default(),
-            leaving: Mutex::default(),
         }
     }
 }

@@ -6,18 +6,12 @@ use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::{CAT, DroneTeePad, imp};
+use super::{CAT, Label, Snapshot, imp};
 use crate::facts::State;
-use crate::fanout::{DropNotice, Notice, Snapshot};
+use crate::fanout::{DropNotice, Notice};
 
 impl imp::DroneTee {
-    /// The pad that a notice is about: of two with one name, the one that leaves was told of first.
-    fn pad_called(&self, name: &str) -> Option<DroneTeePad> {
-        let there = || self.obj().static_pad(name)?.downcast().ok();
-        self.leaving_pad(|pad| pad.name() == name).or_else(there)
-    }
-
-    pub(super) fn post(&self, notice: Notice) {
+    pub(super) fn post(&self, notice: Notice<Label>) {
         match notice {
             Notice::Drop(notice) => self.post_drop(&notice),
             Notice::State {
@@ -44,7 +38,7 @@ impl imp::DroneTee {
                     .field("in-flight-for", in_flight_for)
                     .build();
                 self.post_structure(message);
-                self.notify_state(&label.pad, state, previous);
+                self.notify_state(&label, state, previous);
             }
             Notice::Summary(snapshot) => self.post_summary(&snapshot),
             Notice::EventsDropped { label } => gst::warning!(
@@ -64,7 +58,7 @@ impl imp::DroneTee {
         }
     }
 
-    fn post_drop(&self, notice: &DropNotice) {
+    fn post_drop(&self, notice: &DropNotice<Label>) {
         let settings = self.settings();
         let DropNotice {
             label,
@@ -89,7 +83,7 @@ impl imp::DroneTee {
                 .build();
             self.post_structure(message);
         }
-        let Some(pad) = self.pad_called(&label.pad) else {
+        let Some(pad) = label.pad() else {
             return;
         };
         if settings.qos_messages {
@@ -116,8 +110,8 @@ impl imp::DroneTee {
         self.post_structure(message);
     }
 
-    fn notify_state(&self, pad: &str, state: State, previous: State) {
-        if let Some(pad) = self.pad_called(pad) {
+    fn notify_state(&self, label: &Label, state: State, previous: State) {
+        if let Some(pad) = label.pad() {
             pad.notify("state");
             if state.is_healthy() != previous.is_healthy() {
                 pad.notify("is-healthy");

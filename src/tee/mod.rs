@@ -57,10 +57,11 @@ mod stats;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::fanout::Fanout;
+use crate::fanout::{self, Fanout};
 pub(crate) use consumers::Refusal;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
+pub(crate) use output::Label;
 pub(crate) use props::MAX_DEPTH;
 pub(crate) use receivers::{Place, ReceiverLimits};
 pub(crate) use registration::register;
@@ -73,7 +74,8 @@ pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     )
 });
 
-pub(crate) type Stream = Fanout<gst::Buffer, Item>;
+pub(crate) type Stream = Fanout<gst::Buffer, Item, Label>;
+pub(crate) type Snapshot = fanout::Snapshot<Label>;
 
 glib::wrapper! {
     /// The element `dronetee`: one stream in, one leaky queue and one streaming thread per src pad.

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::{Stream, lock, now};
+use super::{Label, Stream, lock, now};
 use crate::fanout::Notice;
 use crate::park::thread_waker;
 
@@ -17,7 +17,7 @@ const SUMMARY_PATIENCE: Duration = Duration::from_millis(200);
 /// Sends the notices of one element: by its thread between start and stop, else by the caller's.
 pub(super) struct Reporter {
     stream: Arc<Stream>,
-    post: Box<dyn Fn(Notice) + Send + Sync>,
+    post: Box<dyn Fn(Notice<Label>) + Send + Sync>,
     running: Mutex<Option<Arc<Running>>>,
 }
 
@@ -58,7 +58,10 @@ impl Drop for Leaving {
 
 impl Reporter {
     /// `post` is called with no lock held, in the order of what happened.
-    pub(super) fn new(stream: Arc<Stream>, post: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        stream: Arc<Stream>,
+        post: impl Fn(Notice<Label>) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             stream,
             post: Box::new(post),
@@ -112,7 +115,7 @@ impl Reporter {
         };
         lock(&running.progress).stopped = true;
         running.unpark();
-        if self.stream.tells_here() {
+        if self.stream.on_reporting_thread() {
             return;
         }
         let patience = deadline.saturating_duration_since(Instant::now());
@@ -152,7 +155,10 @@ impl Reporter {
     pub(super) fn wait_sent(&self, deadline: Instant) {
         loop {
             self.send_if_alone();
-            if self.stream.is_told() || self.stream.tells_here() || Instant::now() >= deadline {
+            if self.stream.is_told()
+                || self.stream.on_reporting_thread()
+                || Instant::now() >= deadline
+            {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(1));

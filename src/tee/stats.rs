@@ -5,11 +5,12 @@ use glib::prelude::*;
 use gst::subclass::prelude::*;
 use hdrhistogram::Histogram;
 
+use super::Snapshot;
 use super::messages::flow_name;
 use super::props::dropped_name;
 use super::{DroneTeePad, imp, now};
 use crate::facts::DropReason;
-use crate::fanout::{Snapshot, Stamp};
+use crate::fanout::Stamp;
 
 /// An hour: longer counts as that.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -146,14 +147,9 @@ impl imp::DroneTee {
 
     /// The `stats` of a pad that may have left by now.
     pub(super) fn summary_of(&self, snapshot: &Snapshot) -> gst::Structure {
-        let own = |pad: &DroneTeePad| pad.imp().id() == Some(snapshot.id);
-        let there = || self.obj().consumers().into_iter().find(own);
-        let Some(pad) = self.leaving_pad(own).or_else(there) else {
-            return ledger_stats(snapshot);
-        };
-        if snapshot.last {
-            self.note_left(&pad);
+        match snapshot.label.pad() {
+            Some(pad) => self.pad_stats(&pad, snapshot),
+            None => ledger_stats(snapshot),
         }
-        self.pad_stats(&pad, snapshot)
     }
 }

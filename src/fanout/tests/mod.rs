@@ -19,9 +19,9 @@ use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Wake, Waker};
 
 use super::*;
-use crate::facts::{Ledger, State};
+use crate::facts::{DropReason, Drops, Ledger, State};
 
-pub(super) type Fan = Fanout<Frame, Ev>;
+pub(super) type Fan = Fanout<Frame, Ev, Label>;
 pub(super) type Frame = Arc<Body>;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -176,11 +176,11 @@ pub(super) fn depth(depth: u64) -> Limits {
     }
 }
 
+/// Its name is all that is told of a consumer.
+pub(super) type Label = String;
+
 pub(super) fn label(name: &str) -> Label {
-    Label {
-        consumer: name.into(),
-        pad: format!("src_{name}"),
-    }
+    name.into()
 }
 
 /// A consumer as its thread sees it.
@@ -313,10 +313,12 @@ impl Rig {
     }
 
     /// The consumer leaves; its last accounts.
-    pub(super) fn leave(&self, reader: &Reader) -> Snapshot {
+    pub(super) fn leave(&self, reader: &Reader) -> Snapshot<Label> {
         let mut last = None;
         self.fan
-            .leave(reader.id, self.now, |snapshot| last = Some(snapshot));
+            .leave(reader.id, label("one"), self.now, |snapshot| {
+                last = Some(snapshot)
+            });
         last.unwrap()
     }
 

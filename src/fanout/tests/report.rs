@@ -10,7 +10,7 @@ use super::*;
 
 use DropReason::{Error, Slow, Stale};
 
-fn told(rig: &Rig) -> Vec<Notice> {
+fn told(rig: &Rig) -> Vec<Notice<Label>> {
     let mut notices = Vec::new();
     rig.fan.tell(
         || rig.now,
@@ -22,16 +22,16 @@ fn told(rig: &Rig) -> Vec<Notice> {
     notices
 }
 
-fn drops(notices: &[Notice]) -> Vec<(DropReason, u64, u64)> {
-    let drop = |notice: &Notice| match notice {
+fn drops(notices: &[Notice<Label>]) -> Vec<(DropReason, u64, u64)> {
+    let drop = |notice: &Notice<Label>| match notice {
         Notice::Drop(drop) => Some((drop.reason, drop.count?, drop.total)),
         _ => None,
     };
     notices.iter().filter_map(drop).collect()
 }
 
-fn states(notices: &[Notice]) -> Vec<(State, State)> {
-    let state = |notice: &Notice| match notice {
+fn states(notices: &[Notice<Label>]) -> Vec<(State, State)> {
+    let state = |notice: &Notice<Label>| match notice {
         Notice::State {
             state, previous, ..
         } => Some((*previous, *state)),
@@ -241,7 +241,8 @@ fn messages_tell_what_came_while_they_were_off() {
     report(&rig, false);
     rig.publish("kkkk");
     let notices = told(&rig);
-    let silent = |notice: &&Notice| matches!(notice, Notice::Drop(drop) if drop.count.is_none());
+    let silent =
+        |notice: &&Notice<Label>| matches!(notice, Notice::Drop(drop) if drop.count.is_none());
     assert_eq!(notices.iter().filter(silent).count(), 3);
     report(&rig, true);
     rig.publish("k");
@@ -275,7 +276,7 @@ fn events_lost_are_told_once() {
     let mut warnings = 0;
     for _ in 0..1_000 {
         rig.event(Kind::Gap);
-        let warns = |notice: &Notice| matches!(notice, Notice::EventsDropped { .. });
+        let warns = |notice: &Notice<Label>| matches!(notice, Notice::EventsDropped { .. });
         warnings += told(&rig).iter().filter(|notice| warns(notice)).count();
     }
     assert_eq!(warnings, 1);

@@ -109,7 +109,9 @@ fn stop(shared: &Shared, (id, thread): Consumer) -> Drops {
     let mut last = None;
     shared
         .fan
-        .leave(id, shared.now(), |snapshot| last = Some(snapshot));
+        .leave(id, label("some"), shared.now(), |snapshot| {
+            last = Some(snapshot)
+        });
     let ledger = last.unwrap().ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.waiting, ledger.in_flight), (0, 0));

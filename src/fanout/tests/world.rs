@@ -133,7 +133,7 @@ impl World {
             }
             Op::Leave(_) => {
                 let server = self.servers.remove(index);
-                self.rig.fan.leave(id, now, drop);
+                self.rig.fan.leave(id, label("some"), now, drop);
                 self.model.leave(index);
                 self.stray(server);
             }

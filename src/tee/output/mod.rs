@@ -4,10 +4,12 @@
 mod around;
 mod branch;
 mod buffer;
+mod label;
 mod pad;
 mod peer;
 mod session;
 mod task;
 
 pub(super) use buffer::flagged;
+pub(crate) use label::Label;
 pub(super) use pad::{DroneTeePad, Member};

@@ -11,9 +11,10 @@ use gst::subclass::prelude::*;
 use once_cell::sync::{Lazy, OnceCell};
 
 use super::branch::Branch;
+use super::label::Label;
 use super::peer::Peer;
 use crate::facts::{DropReason, Ledger, State};
-use crate::fanout::{ConsumerId, Label, Link, Snapshot, Stamp};
+use crate::fanout::{ConsumerId, Link, Stamp};
 use crate::tee::consumers::default_consumer;
 use crate::tee::helpers::Helpers;
 use crate::tee::messages::flow_from;
@@ -21,7 +22,7 @@ use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::reporter::Reporter;
 use crate::tee::state::PadState;
 use crate::tee::stats::{Qos, Timings, saturated};
-use crate::tee::{CAT, DroneTee, Stream, lock, now};
+use crate::tee::{CAT, DroneTee, Snapshot, Stream, lock, now};
 
 /// Whose consumer the pad is, and who takes from it.
 pub(in crate::tee) struct Member {
@@ -109,11 +110,9 @@ impl DroneTeePad {
 
     /// How a consumer is called that was given this name, or none.
     pub(in crate::tee) fn label_for(&self, consumer: Option<String>) -> Label {
-        let pad = self.obj().name();
-        Label {
-            consumer: consumer.unwrap_or_else(|| default_consumer(&pad)),
-            pad: pad.into(),
-        }
+        let pad = self.obj();
+        let consumer = consumer.unwrap_or_else(|| default_consumer(&pad.name()));
+        Label::new(consumer, &pad)
     }
 
     // ---- life ------------------------------------------------------------------------------
@@ -164,7 +163,8 @@ impl DroneTeePad {
     pub(in crate::tee) fn leave(&self) {
         if let Some(member) = self.member() {
             let keep = |last| *lock(&self.last) = Some(last);
-            member.stream.leave(member.id, now(), keep);
+            let label = self.label().leaving();
+            member.stream.leave(member.id, label, now(), keep);
         }
         if let Some(branch) = self.branch() {
             branch.leave();

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the lock guards: the log, the consumers, upstream's view, and what is to be told.
+
+use std::task::Waker;
+
+use super::consumer::{Consumer, Next, Step};
+use super::effects::Effects;
+use super::figures::{Snapshot, Totals};
+use super::key::{ConsumerId, Stamp};
+use super::log::Log;
+use super::notices::{Notice, NoticeQueue, ReportConfig};
+use super::registry::Registry;
+use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken};
+use super::upstream::Upstream;
+use crate::facts::Drops;
+
+pub(super) struct Core<F, E, L> {
+    log: Log<F, E>,
+    registry: Registry<E, L>,
+    upstream: Upstream,
+    notices: NoticeQueue<L>,
+    /// The newest stamp.
+    stamp: Stamp,
+    /// Between the start and the stop of a flush.
+    flushing: bool,
+    /// Drops of consumers that have left.
+    released: Drops,
+}
+
+impl<F: Clone, E: Event, L> Core<F, E, L> {
+    pub(super) fn new() -> Self {
+        Self {
+            log: Log::new(),
+            registry: Registry::new(),
+            upstream: Upstream::new(),
+            notices: NoticeQueue::new(),
+            stamp: Stamp::default(),
+            flushing: false,
+            released: Drops::default(),
+        }
+    }
+
+    // ---- what all steps have in common -----------------------------------------------------
+
+    /// Draws the conclusions of a step: frees what no consumer needs any more, works out what
+    /// upstream hears, and wakes the thread that reports.
+    #[inline]
+    pub(super) fn conclude(&mut self, effects: &mut Effects<F, E>) {
+        if effects.frames_moved {
+            let needed = effects.needed.or_else(|| self.registry.needed());
+            let needed = needed.unwrap_or_else(|| self.log.end());
+            self.log.release_before(needed, effects);
+        }
+        if effects.events_moved {
+            let needed = self.registry.needed_events();
+            let needed = needed.unwrap_or_else(|| self.log.event_end());
+            self.log.release_events_before(needed, effects);
+        }
+        if effects.served_changed {
+            let consumers = self.registry.consumers().map(Consumer::standing);
+            self.upstream.update_answer(consumers);
+        }
+        if effects.report {
+            effects.wake.extend(self.notices.take_reporter());
+        }
+    }
+
+    #[inline]
+    fn for_each(
+        &mut self,
+        now: u64,
+        effects: &mut Effects<F, E>,
+        mut work: impl FnMut(&mut Consumer<E, L>, &mut Step<'_, F, E, L>),
+    ) {
+        let mut step = Step {
+            log: &self.log,
+            stamp: &mut self.stamp,
+            now,
+            flushing: self.flushing,
+            notices: &mut self.notices,
+            effects,
+            loss: (u64::MAX, None),
+        };
+        for consumer in self.registry.consumers_mut() {
+            work(consumer, &mut step);
+        }
+    }
+
+    /// The consumer, if it is there still, and what it works with.
+    pub(super) fn consumer_mut<R>(
+        &mut self,
+        id: ConsumerId,
+        now: u64,
+        effects: &mut Effects<F, E>,
+        work: impl FnOnce(&mut Consumer<E, L>, &mut Step<'_, F, E, L>) -> R,
+    ) -> Option<R> {
+        let consumer = self.registry.get_mut(id)?;
+        let mut step = Step {
+            log: &self.log,
+            stamp: &mut self.stamp,
+            now,
+            flushing: self.flushing,
+            notices: &mut self.notices,
+            effects,
+            loss: (u64::MAX, None),
+        };
+        Some(work(consumer, &mut step))
+    }
+
+    // ---- upstream's side -------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn answer(&self) -> Answer {
+        self.upstream.answer()
+    }
+
+    /// True if upstream should be asked for a keyframe.
+    #[inline]
+    pub(super) fn publish(
+        &mut self,
+        frame: F,
+        info: FrameInfo,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) -> bool {
+        self.upstream.rate().note(now, info.bytes);
+        if self.log.append(frame, info, now, effects) {
+            self.tell_truncation(effects);
+        }
+        if self.flushing {
+            self.log.forget_replay(effects);
+        }
+        let mut needed = self.log.end();
+        self.for_each(now, effects, |consumer, step| {
+            consumer.offer(step);
+            needed = needed.min(consumer.needs_from());
+        });
+        effects.frames_moved = true;
+        effects.needed = Some(needed);
+        effects.want_keyframe && self.request_keyframe(None, now)
+    }
+
+    pub(super) fn publish_event(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
+        self.log.append_event(event, effects);
+        let Some(placed) = self.log.event(self.log.event_end() - 1).cloned() else {
+            return;
+        };
+        self.for_each(now, effects, |consumer, step| {
+            consumer.offer_event(step, &placed);
+        });
+        effects.events_moved = true;
+        effects.events.push(placed.event);
+    }
+
+    pub(super) fn flush_start(&mut self, now: u64, effects: &mut Effects<F, E>) {
+        self.flushing = true;
+        self.for_each(now, effects, Consumer::flush_start);
+        self.log.flush(effects);
+    }
+
+    pub(super) fn flush_stop(&mut self, now: u64, effects: &mut Effects<F, E>) {
+        self.flushing = false;
+        self.for_each(now, effects, Consumer::flush_stop);
+    }
+
+    /// True if a request for a keyframe may go upstream now, which it then does: for the consumer
+    /// that asks itself, and for all that wait for one if none does.
+    pub(super) fn request_keyframe(&mut self, asks: Option<ConsumerId>, now: u64) -> bool {
+        let may = self.upstream.may_request_keyframe(now);
+        match asks {
+            _ if !may => {}
+            Some(id) => {
+                if let Some(consumer) = self.registry.get_mut(id) {
+                    consumer.note_keyframe_request(true);
+                }
+            }
+            None => {
+                for consumer in self.registry.consumers_mut() {
+                    consumer.note_keyframe_request(false);
+                }
+            }
+        }
+        may
+    }
+
+    pub(super) fn set_replay_capacity(&mut self, capacity: u64, effects: &mut Effects<F, E>) {
+        if self.log.set_replay_capacity(capacity, effects) {
+            self.tell_truncation(effects);
+        }
+    }
+
+    pub(super) fn forget_replay(&mut self, effects: &mut Effects<F, E>) {
+        self.log.forget_replay(effects);
+    }
+
+    fn tell_truncation(&mut self, effects: &mut Effects<F, E>) {
+        let capacity = self.log.replay_capacity();
+        self.notices.push(Notice::GopTruncated { capacity });
+        effects.report = true;
+    }
+
+    /// A new life: all counters at zero. Returns the old log, to be freed without the lock.
+    pub(super) fn reset(&mut self, effects: &mut Effects<F, E>) -> Log<F, E> {
+        self.registry.orphan_all();
+        self.for_each(0, effects, Consumer::reset);
+        self.flushing = false;
+        self.upstream = Upstream::new();
+        self.released = Drops::default();
+        effects.served_changed = true;
+        self.log.reset()
+    }
+
+    // ---- consumers -------------------------------------------------------------------------
+
+    pub(super) fn join(&mut self, label: L, limits: Limits) -> ConsumerId {
+        let joined = self.stamp.advance();
+        let consumer = Consumer::new(label, limits, joined, &self.log);
+        self.registry.add(joined, consumer)
+    }
+
+    /// The stamp of the session; of a consumer that left, one that nothing is served with.
+    pub(super) fn activate(
+        &mut self,
+        id: ConsumerId,
+        link: Link,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) -> Stamp {
+        self.registry.orphan(id);
+        self.consumer_mut(id, now, effects, |consumer, step| {
+            consumer.activate(step, link);
+        });
+        self.stamp
+    }
+
+    /// Removes the consumer; its last accounts.
+    pub(super) fn leave(
+        &mut self,
+        id: ConsumerId,
+        label: L,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) -> Option<Snapshot<L>> {
+        self.registry.orphan(id);
+        let own_label = self.consumer_mut(id, now, effects, |consumer, step| {
+            consumer.deactivate(step);
+            consumer.abandon_flight(step);
+            consumer.relabel(label)
+        })?;
+        self.summarize(id, now, effects);
+        let last = self.snapshot_of(id, now);
+        let last = last.map(|last| last.called(own_label));
+        let old = self.registry.remove(id)?;
+        self.released.add_all(&old.ledger(self.log.end()).dropped);
+        effects.served_changed = true;
+        effects.frames_moved = true;
+        effects.events_moved = true;
+        last
+    }
+
+    /// The next thing for the consumer.
+    pub(super) fn take(
+        &mut self,
+        id: ConsumerId,
+        session: Stamp,
+        now: u64,
+        waker: &mut Option<Waker>,
+        effects: &mut Effects<F, E>,
+    ) -> Taken<F, E> {
+        let next = self.consumer_mut(id, now, effects, |consumer, step| {
+            let next = consumer.next(step, session);
+            if matches!(next, Next::Nothing) {
+                consumer.wait(step.effects, waker);
+            }
+            next
+        });
+        match next {
+            None => Taken::Closed(session),
+            Some(Next::Closed(next)) => Taken::Closed(next),
+            Some(Next::Superseded(next)) => Taken::Superseded(next),
+            Some(Next::Evicted) => Taken::Evicted,
+            Some(Next::Resumed) => Taken::Resumed,
+            Some(Next::Nothing) => Taken::Wait,
+            Some(Next::Event(event, stamp)) => Taken::Event(event, stamp),
+            Some(Next::Frame(taken)) => {
+                let needed = match taken.sequence == self.log.base() {
+                    true => self.registry.needed().unwrap_or(u64::MAX),
+                    false => 0,
+                };
+                let frame = self.log.hand_out(taken.sequence, needed);
+                frame.map_or(Taken::Wait, |frame| Taken::Frame(taken.with(frame)))
+            }
+        }
+    }
+
+    /// The frame in flight came to its end.
+    pub(super) fn finish(
+        &mut self,
+        id: ConsumerId,
+        done: Done,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) {
+        if done.outcome == Outcome::Delivered && self.registry.orphans() == 0 {
+            // The usual case has no conclusions.
+        } else if self.registry.finish_orphan(id, done.stamp) {
+            return;
+        }
+        self.consumer_mut(id, now, effects, |consumer, step| {
+            consumer.finish(step, done);
+        });
+    }
+
+    pub(super) fn is_idle(&self, id: ConsumerId) -> bool {
+        self.registry.get(id).is_some_and(Consumer::is_idle)
+    }
+
+    pub(super) fn is_current(&self, id: ConsumerId, stamp: Stamp) -> bool {
+        let consumer = self.registry.get(id);
+        consumer.is_some_and(|consumer| consumer.is_current(stamp))
+    }
+
+    /// The stream will not start.
+    pub(super) fn cancel(&mut self, effects: &mut Effects<F, E>) {
+        self.for_each(0, effects, Consumer::cancel);
+    }
+
+    // ---- what is read ----------------------------------------------------------------------
+
+    pub(super) fn snapshot_of(&self, id: ConsumerId, now: u64) -> Option<Snapshot<L>> {
+        let consumer = self.registry.get(id)?;
+        let stall_timeout = self.notices.config().stall_timeout;
+        Some(consumer.snapshot(id, &self.log, now, stall_timeout))
+    }
+
+    pub(super) fn snapshots(&mut self, now: u64) -> Vec<Snapshot<L>> {
+        let (log, stall_timeout) = (&self.log, self.notices.config().stall_timeout);
+        self.registry
+            .with_ids()
+            .map(|(id, consumer)| consumer.snapshot(id, log, now, stall_timeout))
+            .collect()
+    }
+
+    pub(super) fn totals(&mut self, now: u64) -> Totals {
+        let end = self.log.end();
+        let consumers = self.registry.consumers();
+        let living: u64 = consumers
+            .map(|consumer| consumer.ledger(end).dropped.total())
+            .sum();
+        let (frame_rate, bytes_per_second) = self.upstream.rate().per_second(now);
+        let last = self.upstream.rate().last();
+        Totals {
+            published: end,
+            bytes: self.upstream.rate().bytes(),
+            dropped: self.released.total() + living,
+            keyframe_requests: self.upstream.keyframe_requests(),
+            frame_rate,
+            bitrate: bytes_per_second * 8,
+            last_frame_age: last.map(|last| now.saturating_sub(last)),
+        }
+    }
+
+    /// No consumer, past or present, holds a frame, nor is one kept.
+    pub(super) fn is_drained(&self) -> bool {
+        let mut flights = self.registry.consumers().filter_map(Consumer::flight);
+        self.log.base() == self.log.end()
+            && flights.next().is_none()
+            && self.registry.orphans() == 0
+    }
+
+    pub(super) fn orphans(&self) -> usize {
+        self.registry.orphans()
+    }
+
+    // ---- what is told ----------------------------------------------------------------------
+
+    pub(super) fn notices(&mut self) -> &mut NoticeQueue<L> {
+        &mut self.notices
+    }
+
+    pub(super) fn set_report(&mut self, config: ReportConfig, effects: &mut Effects<F, E>) {
+        let old = self.notices.set_config(config);
+        if old.interval != config.interval {
+            for consumer in self.registry.consumers_mut() {
+                consumer
+                    .told()
+                    .change_interval(old.interval, config.interval);
+            }
+        }
+        effects.report = true;
+    }
+
+    /// Writes down what is due.
+    pub(super) fn collect(&mut self, now: u64) {
+        let stall_timeout = self.notices.config().stall_timeout;
+        for (id, consumer) in self.registry.with_ids() {
+            let snapshot = consumer.snapshot(id, &self.log, now, stall_timeout);
+            self.notices.collect(consumer.told(), snapshot, now);
+        }
+    }
+
+    /// Writes down what is due, and then the consumer's accounts.
+    pub(super) fn summarize(&mut self, id: ConsumerId, now: u64, effects: &mut Effects<F, E>) {
+        self.collect(now);
+        let snapshot = self.snapshot_of(id, now);
+        if let Some(snapshot) = snapshot
+            && let Some(consumer) = self.registry.get_mut(id)
+        {
+            self.notices.summarize(consumer.told(), snapshot, now);
+        }
+        effects.report = true;
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        let due = self.registry.consumers().any(Consumer::is_summary_due);
+        self.notices.is_idle() && !due
+    }
+
+    /// When to tell next, ns from now.
+    pub(super) fn next_report(&mut self, now: u64) -> Option<u64> {
+        if self.notices.want_retry() {
+            return None;
+        }
+        if self.notices.len() > 0 {
+            return Some(0);
+        }
+        let stall_timeout = self.notices.config().stall_timeout;
+        let idle = (stall_timeout != 0).then(|| now.saturating_add(stall_timeout));
+        let mut due = idle;
+        for (id, consumer) in self.registry.with_ids() {
+            let snapshot = consumer.snapshot(id, &self.log, now, stall_timeout);
+            let next = self.notices.next_due(consumer.told(), &snapshot, now);
+            due = due.into_iter().chain(next).min();
+        }
+        due.map(|due| due.saturating_sub(now))
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The one log that all consumers read: frames by position, and events with the position of the
+//! frame that they precede. It keeps what is needed, and drops the rest when it is told so.
+
+mod backlog;
+mod replay;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(super) use backlog::{Backlog, Placed};
+use replay::Replay;
+pub(super) use replay::Start;
+
+use super::effects::Effects;
+use super::types::{Event, FrameInfo, Sticky};
+
+/// A frame in the log.
+pub(super) struct Entry<F> {
+    frame: F,
+    pub(super) info: FrameInfo,
+    /// A keyframe, but of little use without the frame before it, its headers.
+    pub(super) follows_header: bool,
+    /// When it was published, monotonic ns.
+    pub(super) arrived: u64,
+    /// Bytes of all frames before it; levels are differences of these.
+    bytes_before: u64,
+    /// Running time at which it starts, ns.
+    start: u64,
+}
+
+pub(super) struct Log<F, E> {
+    /// Position of the first frame that is kept. Positions count published frames from zero.
+    base: u64,
+    frames: VecDeque<Entry<F>>,
+    bytes: u64,
+    end_time: u64,
+    /// The newest frame has headers and no reference: its time, if it has one.
+    header: Option<Option<u64>>,
+    /// Sequence number of the first event that is kept.
+    event_base: u64,
+    events: VecDeque<Placed<E>>,
+    /// What a late joiner must know, each with its sequence number.
+    sticky: Sticky<E>,
+    replay: Option<Replay<E>>,
+    replay_capacity: u64,
+}
+
+impl<F, E: Event> Log<F, E> {
+    pub(super) fn new() -> Self {
+        Self {
+            base: 0,
+            frames: VecDeque::new(),
+            bytes: 0,
+            end_time: 0,
+            header: None,
+            event_base: 0,
+            events: VecDeque::new(),
+            sticky: Arc::default(),
+            replay: None,
+            replay_capacity: 0,
+        }
+    }
+
+    // ---- frames ----------------------------------------------------------------------------
+
+    /// Position after the newest frame: also the number of frames published.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.frames.len() as u64
+    }
+
+    #[inline]
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The frame at `position`, if it is kept.
+    #[inline]
+    pub(super) fn entry(&self, position: u64) -> Option<&Entry<F>> {
+        self.frames.get(position.checked_sub(self.base)? as usize)
+    }
+
+    #[inline]
+    pub(super) fn is_delta(&self, position: u64) -> bool {
+        self.entry(position).is_some_and(|entry| entry.info.delta)
+    }
+
+    /// Bytes of the frames from `position` on.
+    pub(super) fn bytes_from(&self, position: u64) -> u64 {
+        self.entry(position)
+            .map_or(0, |entry| self.bytes - entry.bytes_before)
+    }
+
+    /// Running time between the start of the frame at `position` and the end of the newest, ns.
+    pub(super) fn time_from(&self, position: u64) -> u64 {
+        self.entry(position)
+            .map_or(0, |entry| self.end_time.saturating_sub(entry.start))
+    }
+
+    /// Appends a frame; true when this made the group of pictures too long for the replay.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        frame: F,
+        mut info: FrameInfo,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) -> bool {
+        let position = self.end();
+        let follows_header = self.follows_header(&info);
+        self.header = (info.header && !info.delta).then_some(info.pts);
+        info.delta |= follows_header;
+        let start = info.start.unwrap_or(self.end_time);
+        self.end_time = info.end.unwrap_or(start);
+        self.frames.push_back(Entry {
+            frame,
+            info,
+            follows_header,
+            arrived: now,
+            bytes_before: self.bytes,
+            start,
+        });
+        self.bytes += info.bytes;
+        self.replay_capacity != 0 && self.keep_for_joiners(position, info.delta, effects)
+    }
+
+    #[inline]
+    fn follows_header(&self, info: &FrameInfo) -> bool {
+        let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
+        !info.delta && info.pts.is_some() && self.header.is_some_and(same_time)
+    }
+
+    /// The frame at `position` for a consumer: the only reference if all others need `others_need`
+    /// or later ones.
+    pub(super) fn hand_out(&mut self, position: u64, others_need: u64) -> Option<F>
+    where
+        F: Clone,
+    {
+        if position == self.base && others_need.min(self.replayed_from()) > position {
+            let entry = self.frames.pop_front()?;
+            self.base += 1;
+            return Some(entry.frame);
+        }
+        self.entry(position).map(|entry| entry.frame.clone())
+    }
+
+    /// Frees the frames before `needed`, the first that any consumer needs.
+    #[inline]
+    pub(super) fn release_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
+        let needed = needed.min(self.replayed_from());
+        while self.base < needed {
+            let Some(entry) = self.frames.pop_front() else {
+                break;
+            };
+            self.base += 1;
+            effects.frames.push(entry.frame);
+        }
+    }
+
+    // ---- events ----------------------------------------------------------------------------
+
+    /// Sequence number of the next event.
+    pub(super) fn event_end(&self) -> u64 {
+        self.event_base + self.events.len() as u64
+    }
+
+    pub(super) fn event(&self, sequence: u64) -> Option<&Placed<E>> {
+        self.events
+            .get(sequence.checked_sub(self.event_base)? as usize)
+    }
+
+    pub(super) fn append_event(&mut self, event: E, effects: &mut Effects<F, E>) {
+        if event.starts_format() {
+            self.forget_replay(effects);
+        }
+        let sequence = self.event_end();
+        if event.is_sticky() {
+            let sticky = Arc::make_mut(&mut self.sticky);
+            let replaced =
+                sticky.extract_if(.., |(_, older)| event.replaces(older) || event.voids(older));
+            effects.events.extend(replaced.map(|(_, event)| event));
+            let at = sticky.partition_point(|(_, other)| other.order() <= event.order());
+            sticky.insert(at, (sequence, event.clone()));
+        }
+        self.events.push_back(Placed {
+            at: self.end(),
+            sequence,
+            event,
+        });
+        if let Some(replay) = &mut self.replay {
+            let first = (replay.next - self.event_base) as usize;
+            replay.bound_events(self.events.range(first..), &mut effects.events);
+        }
+    }
+
+    /// Forgets what a flush makes void for late joiners.
+    pub(super) fn flush(&mut self, effects: &mut Effects<F, E>) {
+        let sticky = Arc::make_mut(&mut self.sticky);
+        let void = sticky.extract_if(.., |(_, event)| !event.survives_flush());
+        effects.events.extend(void.map(|(_, event)| event));
+        self.forget_replay(effects);
+    }
+
+    /// Frees the events before `needed`, the first that any consumer needs.
+    pub(super) fn release_events_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
+        let replayed_from = self.replay.as_ref().map_or(u64::MAX, |replay| replay.next);
+        let needed = needed.min(replayed_from);
+        while self.event_base < needed {
+            let Some(placed) = self.events.pop_front() else {
+                break;
+            };
+            self.event_base += 1;
+            effects.events.push(placed.event);
+        }
+    }
+
+    // ---- for late joiners ------------------------------------------------------------------
+
+    /// Where a consumer starts that gets nothing of what was published before.
+    pub(super) fn start_live(&self) -> Start<E> {
+        Start::new(self.end(), &self.sticky, self.event_end())
+    }
+
+    /// Where a late joiner starts.
+    pub(super) fn start_replayed(&self) -> Start<E> {
+        match &self.replay {
+            Some(replay) => replay.start(),
+            None => self.start_live(),
+        }
+    }
+
+    /// First frame that must be kept although no consumer needs it.
+    #[inline]
+    fn replayed_from(&self) -> u64 {
+        self.replay
+            .as_ref()
+            .map_or(u64::MAX, |replay| replay.position)
+    }
+
+    fn keep_for_joiners(
+        &mut self,
+        position: u64,
+        delta: bool,
+        effects: &mut Effects<F, E>,
+    ) -> bool {
+        if delta {
+            return self.shorten_replay(effects);
+        }
+        let replay = Replay::new(position, self.sticky.clone(), self.event_end());
+        let old = self.replay.replace(replay);
+        Self::dissolve(old, effects);
+        false
+    }
+
+    /// Gives the replay up if it has too many frames; true if it did.
+    fn shorten_replay(&mut self, effects: &mut Effects<F, E>) -> bool {
+        let (end, capacity) = (self.end(), self.replay_capacity);
+        let old = self
+            .replay
+            .take_if(|replay| end - replay.position > capacity);
+        let is_too_long = old.is_some();
+        Self::dissolve(old, effects);
+        is_too_long
+    }
+
+    fn dissolve(old: Option<Replay<E>>, effects: &mut Effects<F, E>) {
+        let list = old.map(|old| old.dissolve(&mut effects.events));
+        effects.lists.extend(list);
+        effects.frames_moved = true;
+        effects.events_moved = true;
+    }
+
+    /// Frames kept for late joiners from now on; true if those that are kept were too many.
+    pub(super) fn set_replay_capacity(
+        &mut self,
+        capacity: u64,
+        effects: &mut Effects<F, E>,
+    ) -> bool {
+        self.replay_capacity = capacity;
+        self.shorten_replay(effects) && capacity != 0
+    }
+
+    pub(super) fn replay_capacity(&self) -> u64 {
+        self.replay_capacity
+    }
+
+    pub(super) fn forget_replay(&mut self, effects: &mut Effects<F, E>) {
+        let old = self.replay.take();
+        Self::dissolve(old, effects);
+        self.header = None;
+    }
+
+    /// Back to an empty log at position zero; the settings stay.
+    pub(super) fn reset(&mut self) -> Self {
+        let mut empty = Self::new();
+        empty.replay_capacity = self.replay_capacity;
+        std::mem::replace(self, empty)
+    }
+}
