@@ -149,7 +149,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             consumer.offer_event(step, &placed);
         });
         effects.events_moved = true;
-        effects.events.push(placed.event);
+        effects.free_event(placed.event);
     }
 
     pub(super) fn flush_start(&mut self, now: u64, effects: &mut Effects<F, E>) {

@@ -9,17 +9,24 @@ use smallvec::SmallVec;
 
 use super::types::Sticky;
 
+/// What is freed without the lock.
+#[expect(dead_code, reason = "kept only to be freed")]
+enum Gone<E> {
+    Event(E),
+    /// One that was replaced.
+    Waker(Waker),
+    /// Sticky events that were in force once.
+    Sticky(Sticky<E>),
+}
+
 /// Collected under the lock. The core draws the conclusions in one place, then
 /// [`run`](Self::run) does the rest without the lock.
 #[must_use]
 pub(super) struct Effects<F, E> {
     pub(super) wake: SmallVec<[Waker; 8]>,
     pub(super) frames: SmallVec<[F; 4]>,
-    pub(super) events: SmallVec<[E; 4]>,
-    /// Wakers that were replaced.
-    pub(super) wakers: SmallVec<[Waker; 1]>,
-    /// Sticky events that were in force once.
-    pub(super) lists: SmallVec<[Sticky<E>; 1]>,
+    /// In one list, as there are none in most steps.
+    gone: SmallVec<[Gone<E>; 4]>,
     /// Something is due for the thread that reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -40,9 +47,7 @@ impl<F, E> Effects<F, E> {
         Self {
             wake: SmallVec::new(),
             frames: SmallVec::new(),
-            events: SmallVec::new(),
-            wakers: SmallVec::new(),
-            lists: SmallVec::new(),
+            gone: SmallVec::new(),
             report: false,
             want_keyframe: false,
             served_changed: false,
@@ -52,12 +57,32 @@ impl<F, E> Effects<F, E> {
         }
     }
 
-    /// Wakes the consumers first: a free can give a buffer back to a pool, which takes its time.
+    pub(super) fn free_event(&mut self, event: E) {
+        self.gone.push(Gone::Event(event));
+    }
+
+    pub(super) fn free_waker(&mut self, waker: Waker) {
+        self.gone.push(Gone::Waker(waker));
+    }
+
+    pub(super) fn free_sticky(&mut self, sticky: Sticky<E>) {
+        self.gone.push(Gone::Sticky(sticky));
+    }
+
+    /// Wakes the consumers; the rest is freed with this. In this order, as a free can give a buffer
+    /// back to a pool, which takes its time.
     #[inline]
-    pub(super) fn run(self) {
-        for waker in self.wake {
+    pub(super) fn run(&mut self) {
+        for waker in self.wake.drain(..) {
             // One that panics is its owner's trouble, not upstream's nor the next one's.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
+    }
+}
+
+/// Events to be freed.
+impl<F, E> Extend<E> for Effects<F, E> {
+    fn extend<I: IntoIterator<Item = E>>(&mut self, events: I) {
+        self.gone.extend(events.into_iter().map(Gone::Event));
     }
 }

@@ -114,7 +114,9 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
             core.conclude(&mut effects);
             read(&core, result)
         };
-        effects.run();
+        if !effects.wake.is_empty() {
+            effects.run();
+        }
         result
     }
 

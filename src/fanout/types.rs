@@ -47,17 +47,39 @@ pub(crate) struct FrameInfo {
 impl FrameInfo {
     pub(super) fn lost(&self) -> Lost {
         Lost {
-            pts: self.pts,
-            running_time: self.start,
+            pts: self.pts.unwrap_or(Lost::UNKNOWN),
+            running_time: self.start.unwrap_or(Lost::UNKNOWN),
         }
     }
 }
 
-/// When a lost frame should have been shown, ns.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// When a lost frame should have been shown, ns. It is kept for each consumer with each drop, so it
+/// is kept small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost {
-    pub(crate) pts: Option<u64>,
-    pub(crate) running_time: Option<u64>,
+    pts: u64,
+    running_time: u64,
+}
+
+impl Lost {
+    const UNKNOWN: u64 = u64::MAX;
+
+    pub(crate) fn pts(self) -> Option<u64> {
+        (self.pts != Self::UNKNOWN).then_some(self.pts)
+    }
+
+    pub(crate) fn running_time(self) -> Option<u64> {
+        (self.running_time != Self::UNKNOWN).then_some(self.running_time)
+    }
+}
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self {
+            pts: Self::UNKNOWN,
+            running_time: Self::UNKNOWN,
+        }
+    }
 }
 
 /// How much may wait for a consumer; zero means no limit, but for `depth`.

@@ -90,6 +90,8 @@ pub(super) struct Rate {
     slices: [(u64, u64); Self::SLICES as usize],
     /// Number of the running slice.
     slice: u64,
+    /// Its place.
+    index: usize,
     /// When it is over, ns.
     slice_end: u64,
     last: Option<u64>,
@@ -105,7 +107,7 @@ impl Rate {
         if now >= self.slice_end {
             self.advance(now);
         }
-        let slice = &mut self.slices[(self.slice % Self::SLICES) as usize];
+        let slice = &mut self.slices[self.index];
         slice.0 += 1;
         slice.1 += bytes;
         self.bytes += bytes;
@@ -121,6 +123,7 @@ impl Rate {
             self.slices = Default::default();
         }
         self.slice = slice;
+        self.index = (slice % Self::SLICES) as usize;
         self.slice_end = (slice + 1) * Self::SLICE;
     }
 

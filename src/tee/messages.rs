@@ -78,8 +78,8 @@ impl imp::DroneTee {
                 .field("in", ledger.frames_in)
                 .field("out", ledger.frames_out)
                 .field("dropped", ledger.dropped.total())
-                .field("timestamp", lost.pts.unwrap_or(none))
-                .field("running-time", lost.running_time.unwrap_or(none))
+                .field("timestamp", lost.pts().unwrap_or(none))
+                .field("running-time", lost.running_time().unwrap_or(none))
                 .build();
             self.post_structure(message);
         }
@@ -90,8 +90,8 @@ impl imp::DroneTee {
             let time = |ns: Option<u64>| ns.map(gst::ClockTime::from_nseconds);
             let message = gst::message::Qos::builder(true)
                 .src(&pad)
-                .running_time_if_some(time(lost.running_time))
-                .timestamp_if_some(time(lost.pts))
+                .running_time_if_some(time(lost.running_time()))
+                .timestamp_if_some(time(lost.pts()))
                 .stats(
                     gst::format::Buffers::from_u64(ledger.frames_out),
                     gst::format::Buffers::from_u64(ledger.dropped.total()),

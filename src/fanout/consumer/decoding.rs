@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the consumer gets can be decoded, and no frame that could be is kept from it.
 //!
+//! One exception: after a loss, leading pictures are known only by their time, and those of the
+//! keyframe that follows go in any case.
+//!
 //! A delta frame needs every frame back to the last keyframe. A frame that comes after a keyframe
 //! but is shown before it (a leading picture of an open group) needs frames from before the
 //! keyframe, too.

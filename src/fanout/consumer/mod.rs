@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One consumer: the parts that decide, each with one promise, and what they cause in common.
 
-mod account;
-mod decoding;
-mod events;
-mod service;
-mod window;
+pub(super) mod account;
+pub(super) mod decoding;
+pub(super) mod events;
+pub(super) mod service;
+pub(super) mod window;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -105,7 +105,7 @@ impl<E: Event, L> Consumer<E, L> {
         self.decoding = Decoding::new();
         self.account.reset();
         self.told.reset();
-        self.events.clear(step.log, &mut step.effects.events);
+        self.events.clear(step.log, step.effects);
         self.events = Events::new(0);
         step.effects.report = true;
         step.wake(&mut self.waker);
@@ -291,7 +291,7 @@ impl<E: Event, L> Consumer<E, L> {
     }
 
     fn clear_events<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        self.events.clear(step.log, &mut step.effects.events);
+        self.events.clear(step.log, step.effects);
         step.effects.events_moved = true;
     }
 
@@ -301,18 +301,8 @@ impl<E: Event, L> Consumer<E, L> {
     #[inline]
     pub(super) fn offer<F>(&mut self, step: &mut Step<'_, F, E, L>) {
         let end = step.log.end();
-        match self.service.admission(step.flushing) {
-            Admission::Take => {}
-            Admission::Uncounted => {
-                self.account.join(end);
-                return self.window.skip_to(end);
-            }
-            Admission::Drop(reason) => {
-                // That it is not linked shows with the first frame only.
-                step.effects.report |= self.account.dropped(reason) == 0;
-                self.decoding.miss();
-                return self.drop_oldest(step, 1, reason);
-            }
+        if !self.service.is_serving() || step.flushing {
+            return self.refuse(step);
         }
         if self.decoding.needs_keyframe() && !self.decoding.admit(step.log.is_delta(end - 1)) {
             step.effects.want_keyframe = true;
@@ -331,14 +321,33 @@ impl<E: Event, L> Consumer<E, L> {
         }
     }
 
+    /// The frame that was appended is not for a consumer that is not served now.
+    fn refuse<F>(&mut self, step: &mut Step<'_, F, E, L>) {
+        match self.service.admission(step.flushing) {
+            Admission::Take => {}
+            Admission::Uncounted => {
+                let end = step.log.end();
+                self.account.join(end);
+                self.window.skip_to(end);
+            }
+            Admission::Drop(reason) => {
+                // That it is not linked shows with the first frame only.
+                step.effects.report |= self.account.dropped(reason) == 0;
+                self.decoding.miss();
+                self.drop_oldest(step, 1, reason);
+            }
+        }
+    }
+
     /// [`drop_oldest`](Self::drop_oldest) of one frame that no other depends on, which happens with
     /// each frame to each slow consumer of raw video: so it is made cheap.
     #[inline]
     fn drop_alone<F>(&mut self, step: &mut Step<'_, F, E, L>, lost: Lost) {
         self.window.pop_one();
         self.account.drop(DropReason::Slow, 1);
-        let is_due = self.told.note(DropReason::Slow, lost, step.now);
-        step.effects.report |= is_due && step.notices.config().drops;
+        if self.told.note(DropReason::Slow, lost, step.now) {
+            step.effects.report |= step.notices.config().drops;
+        }
     }
 
     /// An event was appended.
@@ -357,8 +366,8 @@ impl<E: Event, L> Consumer<E, L> {
             _ => {}
         }
         let cursor = self.window.cursor();
-        let gone = &mut step.effects.events;
-        step.effects.report |= self.events.bound(step.log, cursor, gone);
+        let lost = self.events.bound(step.log, cursor, step.effects);
+        step.effects.report |= lost;
         step.wake(&mut self.waker);
     }
 
@@ -374,7 +383,7 @@ impl<E: Event, L> Consumer<E, L> {
         }
         self.service.flush_start();
         self.decoding.flush();
-        self.events.flush(step.log, &mut step.effects.events);
+        self.events.flush(step.log, step.effects);
         step.effects.events_moved = true;
     }
 
@@ -598,8 +607,9 @@ impl<E: Event, L> Consumer<E, L> {
         let known = |waiting: &Waker| waker.as_ref().is_none_or(|waker| waiting.will_wake(waker));
         if !self.waker.as_ref().is_some_and(known)
             && let Some(waker) = waker.take()
+            && let Some(old) = self.waker.replace(waker)
         {
-            effects.wakers.extend(self.waker.replace(waker));
+            effects.free_waker(old);
         }
     }
 

@@ -10,10 +10,10 @@
 //! | joins | 5 | 5 | 7 |
 //! | takes two, one comes | 4 | 3 | 5 |
 //! | takes two, one comes | 3 | 2 | 4 |
-//! | three come | 6 → 4 | 1 | 3, when the next one comes |
+//! | three come | 6 → 2 | 0 | 2 |
 //!
-//! The last row: what exceeds even the allowance costs a frame of it each time, so that a consumer
-//! that never catches up has the usual limits in the end.
+//! The last row: each frame lost costs a frame of the allowance, too, so that a consumer that falls
+//! back further after all has the usual limits.
 
 use crate::facts::DropReason;
 use crate::fanout::log::Log;
@@ -72,8 +72,8 @@ pub(in crate::fanout) struct Window {
     /// `depth` and the allowance.
     capacity: u64,
     limits: Limits,
-    /// More than the number of frames has to be looked at.
-    has_more_limits: bool,
+    /// Only the number of frames has to be looked at, and there is no allowance.
+    is_plain: bool,
     allowance: Allowance,
     /// When it began, ns: replayed frames have not waited for the consumer before.
     since: u64,
@@ -85,7 +85,7 @@ impl Window {
             cursor: end,
             capacity: 0,
             limits,
-            has_more_limits: false,
+            is_plain: true,
             allowance: Allowance::default(),
             since: 0,
         };
@@ -95,15 +95,7 @@ impl Window {
 
     pub(in crate::fanout) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        let Limits {
-            bytes,
-            time,
-            max_age,
-            max_lag,
-            ..
-        } = limits;
-        self.has_more_limits = [bytes, time, max_age, max_lag] != [0; 4];
-        self.capacity = limits.depth + self.allowance.frames;
+        self.set_allowance(self.allowance);
     }
 
     pub(in crate::fanout) fn limits(&self) -> &Limits {
@@ -165,17 +157,25 @@ impl Window {
     fn set_allowance(&mut self, allowance: Allowance) {
         self.allowance = allowance;
         self.capacity = self.limits.depth + allowance.frames;
+        let Limits {
+            bytes,
+            time,
+            max_age,
+            max_lag,
+            ..
+        } = self.limits;
+        self.is_plain = [bytes, time, max_age, max_lag, allowance.frames] == [0; 5];
     }
 
     /// A frame was appended, which made `end` the log's.
     #[inline]
     pub(in crate::fanout) fn look(&self, end: u64) -> Room {
         let level = self.level(end);
-        if self.has_more_limits {
+        if !self.is_plain {
             Room::Unknown
         } else if level <= self.capacity {
             Room::Enough
-        } else if level == self.capacity + 1 && self.allowance.frames == 0 {
+        } else if level == self.capacity + 1 {
             Room::OneTooMany
         } else {
             Room::Unknown

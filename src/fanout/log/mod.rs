@@ -179,7 +179,7 @@ impl<F, E: Event> Log<F, E> {
             let sticky = Arc::make_mut(&mut self.sticky);
             let replaced =
                 sticky.extract_if(.., |(_, older)| event.replaces(older) || event.voids(older));
-            effects.events.extend(replaced.map(|(_, event)| event));
+            effects.extend(replaced.map(|(_, event)| event));
             let at = sticky.partition_point(|(_, other)| other.order() <= event.order());
             sticky.insert(at, (sequence, event.clone()));
         }
@@ -190,7 +190,7 @@ impl<F, E: Event> Log<F, E> {
         });
         if let Some(replay) = &mut self.replay {
             let first = (replay.next - self.event_base) as usize;
-            replay.bound_events(self.events.range(first..), &mut effects.events);
+            replay.bound_events(self.events.range(first..), effects);
         }
     }
 
@@ -198,7 +198,7 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn flush(&mut self, effects: &mut Effects<F, E>) {
         let sticky = Arc::make_mut(&mut self.sticky);
         let void = sticky.extract_if(.., |(_, event)| !event.survives_flush());
-        effects.events.extend(void.map(|(_, event)| event));
+        effects.extend(void.map(|(_, event)| event));
         self.forget_replay(effects);
     }
 
@@ -211,7 +211,7 @@ impl<F, E: Event> Log<F, E> {
                 break;
             };
             self.event_base += 1;
-            effects.events.push(placed.event);
+            effects.free_event(placed.event);
         }
     }
 
@@ -265,8 +265,10 @@ impl<F, E: Event> Log<F, E> {
     }
 
     fn dissolve(old: Option<Replay<E>>, effects: &mut Effects<F, E>) {
-        let list = old.map(|old| old.dissolve(&mut effects.events));
-        effects.lists.extend(list);
+        if let Some(old) = old {
+            let sticky = old.dissolve(effects);
+            effects.free_sticky(sticky);
+        }
         effects.frames_moved = true;
         effects.events_moved = true;
     }

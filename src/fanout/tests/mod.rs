@@ -7,6 +7,7 @@ mod events;
 mod joiners;
 mod model;
 mod ops;
+mod parts;
 mod report;
 mod stream;
 mod threads;

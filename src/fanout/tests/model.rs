@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the fan-out should do, said in the plainest way: a queue of its own for each consumer.
+//! What the fan-out should do, said in the plainest way: a tray of its own for each consumer.
 
 use std::collections::VecDeque;
 
 use super::Kind;
-use super::stream::{events, shed};
+use super::stream::{events, thin};
 use crate::facts::DropReason;
 use crate::fanout::{FrameInfo, Limits};
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waiting {
+pub(super) struct Dish {
     pub(super) sequence: u64,
     pub(super) info: FrameInfo,
-    /// When it came into this queue.
+    /// When it came into this tray.
     pub(super) arrived: u64,
     /// It is a keyframe whose headers are the frame before it.
-    pub(super) follows_header: bool,
+    pub(super) behind_header: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Item {
-    Frame(Waiting),
+    Frame(Dish),
     Event(Kind, u64),
 }
 
 impl Item {
-    pub(super) fn frame(&self) -> Option<&Waiting> {
+    pub(super) fn frame(&self) -> Option<&Dish> {
         match self {
             Self::Frame(frame) => Some(frame),
             Self::Event(..) => None,
@@ -40,46 +40,50 @@ impl Item {
     }
 }
 
-pub(super) type Queue = VecDeque<Item>;
+pub(super) type Tray = VecDeque<Item>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Idle,
-    Serving,
-    Ended(DropReason),
+pub(super) enum Mood {
+    Asleep,
+    Fed,
+    Shut(DropReason),
 }
 
 /// A consumer.
 #[derive(Debug)]
-pub(super) struct Party {
-    pub(super) mode: Mode,
-    pub(super) active: bool,
-    pub(super) queue: Queue,
+pub(super) struct Guest {
+    pub(super) mood: Mood,
+    pub(super) staffed: bool,
+    pub(super) tray: Tray,
     pub(super) limits: Limits,
     pub(super) frames_in: u64,
     pub(super) out: u64,
     pub(super) drops: [u64; 8],
-    pub(super) forgiven: u64,
-    pub(super) needs_key: bool,
-    pub(super) fresh: bool,
+    pub(super) pardoned: u64,
+    pub(super) wants_intra: bool,
+    pub(super) untouched: bool,
     /// So many may wait beyond the limits, as it has not caught up yet.
-    burst: u64,
+    grace: u64,
     /// The bytes and the time of these.
-    burst_size: (u64, u64),
+    grace_size: (u64, u64),
     pub(super) end_time: u64,
     /// What is shown before this is of no use.
-    leading_until: Option<u64>,
-    pub(super) lost: u64,
-    pub(super) discont: bool,
+    skips_before: Option<u64>,
+    pub(super) missed: u64,
+    pub(super) gap: bool,
+    /// It is a receiver.
+    pub(super) keeps_session: bool,
+    /// It was started, which it does not know.
+    pub(super) session_unsaid: bool,
     /// Or was never started.
     knows_of_stop: bool,
-    pub(super) eviction_untold: bool,
+    pub(super) expulsion_unsaid: bool,
     /// A flush was over since it took last.
-    pub(super) resumption_untold: bool,
-    /// A frame in flight, and whether nothing readmitted the consumer since.
-    pub(super) flight: Option<bool>,
+    pub(super) resumption_unsaid: bool,
+    /// A frame in in_hand, and whether nothing readmitted the consumer since.
+    pub(super) in_hand: Option<bool>,
     pub(super) flow: i32,
-    pub(super) events_dropped: u64,
+    pub(super) events_gone: u64,
     pub(super) requested_keyframes: u64,
 }
 
@@ -87,81 +91,84 @@ pub(super) struct Party {
 #[derive(Debug)]
 pub(super) enum Got {
     Event(Kind, u64),
-    Frame(Waiting, bool, u64),
+    Frame(Dish, bool, u64),
     Evicted,
     Resumed,
+    Superseded,
     Wait,
     Closed,
 }
 
-impl Party {
-    pub(super) fn new(limits: Limits) -> Self {
+impl Guest {
+    pub(super) fn new(limits: Limits, keeps_session: bool) -> Self {
         Self {
-            mode: Mode::Idle,
-            active: false,
-            queue: Queue::new(),
+            mood: Mood::Asleep,
+            staffed: false,
+            tray: Tray::new(),
             limits,
             frames_in: 0,
             out: 0,
             drops: [0; 8],
-            forgiven: 0,
-            needs_key: true,
-            fresh: true,
-            burst: 0,
-            burst_size: (0, 0),
+            pardoned: 0,
+            wants_intra: true,
+            untouched: true,
+            grace: 0,
+            grace_size: (0, 0),
             end_time: 0,
-            leading_until: None,
-            lost: 0,
-            discont: false,
+            skips_before: None,
+            missed: 0,
+            gap: false,
+            keeps_session,
+            session_unsaid: false,
             knows_of_stop: true,
-            eviction_untold: false,
-            resumption_untold: false,
-            flight: None,
+            expulsion_unsaid: false,
+            resumption_unsaid: false,
+            in_hand: None,
             flow: 0,
-            events_dropped: 0,
+            events_gone: 0,
             requested_keyframes: 0,
         }
     }
 
     /// What stays of it over a new start of the stream.
     pub(super) fn reset(&self) -> Self {
-        let served = self.flight.is_some() || self.out > 0 || self.drops != [0; 8];
+        let served = self.in_hand.is_some() || self.out > 0 || self.drops != [0; 8];
         Self {
-            discont: self.discont || served,
-            knows_of_stop: self.mode == Mode::Idle && self.knows_of_stop,
-            ..Self::new(self.limits)
+            gap: self.gap || served,
+            knows_of_stop: self.mood == Mood::Asleep && self.knows_of_stop,
+            ..Self::new(self.limits, self.keeps_session)
         }
     }
 
-    pub(super) fn frames(&self) -> impl Iterator<Item = &Waiting> {
-        self.queue.iter().filter_map(Item::frame)
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Dish> {
+        self.tray.iter().filter_map(Item::frame)
     }
 
     pub(super) fn level(&self) -> usize {
         self.frames().count()
     }
 
-    fn lose(&mut self, count: u64, reason: DropReason) {
+    fn miss(&mut self, count: u64, reason: DropReason) {
         self.drops[reason.index()] += count;
-        self.lost += count;
-        self.discont |= count > 0;
+        self.missed += count;
+        self.gap |= count > 0;
     }
 
-    fn drop_oldest(&mut self, count: usize, reason: DropReason) {
+    fn toss_oldest(&mut self, count: usize, reason: DropReason) {
         let mut left = count;
-        self.queue.retain(|item| {
+        self.tray.retain(|item| {
             let goes = left > 0 && item.frame().is_some();
             left -= usize::from(goes);
             !goes
         });
-        self.lose((count - left) as u64, reason);
-        self.note_level();
+        self.miss((count - left) as u64, reason);
+        self.note_size();
     }
 
-    fn note_level(&mut self) {
-        self.burst = self.burst.min(self.level() as u64);
+    fn note_size(&mut self) {
+        self.grace = self.grace.min(self.level() as u64);
         let (bytes, time) = self.size();
-        self.burst_size = (self.burst_size.0.min(bytes), self.burst_size.1.min(time));
+        self.grace_size = (self.grace_size.0.min(bytes), self.grace_size.1.min(time));
     }
 
     fn size(&self) -> (u64, u64) {
@@ -176,33 +183,33 @@ impl Party {
         )
     }
 
-    fn is_over(&self, more: (u64, u64)) -> bool {
+    fn is_too_big(&self, more: (u64, u64)) -> bool {
         let (bytes, time) = self.size();
-        self.level() as u64 > self.burst + 1
+        self.level() as u64 > self.grace + 1
             && (self.limits.bytes != 0 && bytes > self.limits.bytes + more.0
                 || self.limits.time != 0 && time > self.limits.time + more.1)
     }
 
-    pub(super) fn drop_all(&mut self, reason: DropReason) {
-        self.drop_oldest(usize::MAX, reason);
+    pub(super) fn toss_all(&mut self, reason: DropReason) {
+        self.toss_oldest(usize::MAX, reason);
     }
 
     /// Drops what is of no use after a loss; true if a keyframe has to be asked for.
-    fn seek_key(&mut self) -> bool {
-        let delta = |party: &Self| party.frames().next().is_some_and(|frame| frame.info.delta);
+    fn find_intra(&mut self) -> bool {
+        let delta = |guest: &Self| guest.frames().next().is_some_and(|frame| frame.info.delta);
         let mut asks = false;
         if delta(self) {
             while delta(self) {
-                self.drop_oldest(1, DropReason::WaitingKeyframe);
+                self.toss_oldest(1, DropReason::WaitingKeyframe);
             }
             asks = self.level() == 0;
         }
-        self.needs_key = self.level() == 0;
+        self.wants_intra = self.level() == 0;
         asks
     }
 
     /// Drops what the limits do not allow; true if a keyframe has to be asked for.
-    pub(super) fn enforce(&mut self, now: u64, end_time: u64) -> bool {
+    pub(super) fn tidy(&mut self, now: u64, end_time: u64) -> bool {
         let mut asks = false;
         self.end_time = end_time;
         while self.level() > 0 {
@@ -212,11 +219,11 @@ impl Party {
             let level = self.level() as u64;
             let mut slow = false;
             let Limits { depth, max_age, .. } = self.limits;
-            let over = self.is_over(self.burst_size);
+            let over = self.is_too_big(self.grace_size);
             let (count, reason) = if max_age != 0 && now - oldest.arrived > max_age {
                 (1, DropReason::Stale)
-            } else if level > depth + self.burst {
-                let count = level - depth - self.burst;
+            } else if level > depth + self.grace {
+                let count = level - depth - self.grace;
                 slow = true;
                 (count as usize, DropReason::Slow)
             } else if over {
@@ -225,212 +232,216 @@ impl Party {
             } else {
                 break;
             };
-            self.drop_oldest(count, reason);
-            asks |= self.seek_key();
-            if slow && self.burst > 0 {
-                let (bytes, time) = self.burst_size;
-                self.burst_size = (bytes - bytes / self.burst, time - time / self.burst);
-                self.burst -= 1;
+            self.toss_oldest(count, reason);
+            asks |= self.find_intra();
+            if slow && self.grace > 0 {
+                let (bytes, time) = self.grace_size;
+                self.grace_size = (bytes - bytes / self.grace, time - time / self.grace);
+                self.grace -= 1;
             }
-            if self.burst == 0 {
-                self.burst_size = (0, 0);
+            if self.grace == 0 {
+                self.grace_size = (0, 0);
             }
         }
-        let lag = self.drops[DropReason::Slow.index()] - self.forgiven;
-        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mode == Mode::Serving {
-            self.end(DropReason::Evicted);
-            self.queue.clear();
-            self.eviction_untold = true;
-            self.resumption_untold = false;
+        let lag = self.drops[DropReason::Slow.index()] - self.pardoned;
+        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mood == Mood::Fed {
+            self.shut(DropReason::Evicted);
+            self.tray.clear();
+            self.expulsion_unsaid = true;
+            self.resumption_unsaid = false;
         }
         asks
     }
 
-    fn end(&mut self, reason: DropReason) {
-        self.mode = Mode::Ended(reason);
-        self.drop_all(reason);
+    fn shut(&mut self, reason: DropReason) {
+        self.mood = Mood::Shut(reason);
+        self.toss_all(reason);
     }
 
     /// A frame is published; true if a keyframe has to be asked for.
-    pub(super) fn offer(&mut self, frame: Waiting, flushing: bool, end_time: u64) -> bool {
-        if self.mode == Mode::Idle {
+    pub(super) fn deal(&mut self, frame: Dish, flushing: bool, end_time: u64) -> bool {
+        if self.mood == Mood::Asleep {
             return false;
         }
         self.frames_in += 1;
-        if let Mode::Ended(reason) = self.mode {
-            self.lose(1, reason);
+        if let Mood::Shut(reason) = self.mood {
+            self.miss(1, reason);
         } else if flushing {
-            self.lose(1, DropReason::Flushing);
-            self.needs_key = true;
-        } else if self.needs_key && frame.info.delta {
-            self.lose(1, DropReason::WaitingKeyframe);
+            self.miss(1, DropReason::Flushing);
+            self.wants_intra = true;
+        } else if self.wants_intra && frame.info.delta {
+            self.miss(1, DropReason::WaitingKeyframe);
             return true;
         } else {
-            self.needs_key = false;
-            self.queue.push_back(Item::Frame(frame));
-            return self.enforce(frame.arrived, end_time);
+            self.wants_intra = false;
+            self.tray.push_back(Item::Frame(frame));
+            return self.tidy(frame.arrived, end_time);
         }
         false
     }
 
-    pub(super) fn offer_event(&mut self, kind: Kind, id: u64) {
-        if !self.active {
+    pub(super) fn deal_event(&mut self, kind: Kind, id: u64) {
+        if !self.staffed {
             return;
         }
-        if self.mode == Mode::Ended(DropReason::Evicted) {
-            return self.queue.clear();
+        if self.mood == Mood::Shut(DropReason::Evicted) {
+            return self.tray.clear();
         }
-        if let Mode::Ended(reason) = self.mode
+        if let Mood::Shut(reason) = self.mood
             && kind.readmits(reason)
         {
-            self.serve_again();
+            self.feed_again();
         }
-        self.queue.push_back(Item::Event(kind, id));
-        self.events_dropped += shed(&mut self.queue);
+        self.tray.push_back(Item::Event(kind, id));
+        self.events_gone += thin(&mut self.tray);
     }
 
     /// A flush is over.
     pub(super) fn resume(&mut self) {
-        if !self.active {
+        if !self.staffed {
             return;
         }
-        let evicted = self.mode == Mode::Ended(DropReason::Evicted);
-        self.flight = self.flight.map(|_| false);
-        self.eviction_untold = evicted;
-        self.resumption_untold = !evicted;
-        if let Mode::Ended(DropReason::Eos | DropReason::Error) = self.mode {
-            self.serve_again();
+        let evicted = self.mood == Mood::Shut(DropReason::Evicted);
+        self.in_hand = self.in_hand.map(|_| false);
+        self.expulsion_unsaid = evicted;
+        self.resumption_unsaid = !evicted;
+        if let Mood::Shut(DropReason::Eos | DropReason::Error) = self.mood {
+            self.feed_again();
         }
     }
 
-    fn serve_again(&mut self) {
-        self.mode = Mode::Serving;
-        self.needs_key = true;
-        self.flight = self.flight.map(|_| false);
+    fn feed_again(&mut self) {
+        self.mood = Mood::Fed;
+        self.wants_intra = true;
+        self.in_hand = self.in_hand.map(|_| false);
     }
 
     /// Starts with what is kept for it, or else with the events that it has to know.
-    pub(super) fn begin(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
-        self.queue.clear();
-        self.queue.extend(cached.unwrap_or_else(|| events(sticky)));
-        self.burst = self.level() as u64;
-        self.burst_size = self.size();
-        self.frames_in += self.burst;
-        self.needs_key = self.level() == 0;
+    pub(super) fn seat(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)]) {
+        self.tray.clear();
+        self.tray.extend(stocked.unwrap_or_else(|| events(sticky)));
+        self.grace = self.level() as u64;
+        self.grace_size = self.size();
+        self.frames_in += self.grace;
+        self.wants_intra = self.level() == 0;
     }
 
-    pub(super) fn readmit(&mut self, cached: Option<Queue>, sticky: &[(Kind, u64)]) {
-        if !self.active {
+    pub(super) fn welcome_back(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)]) {
+        if !self.staffed {
             return;
         }
-        self.flight = self.flight.map(|_| false);
-        if self.mode == Mode::Ended(DropReason::Evicted) {
-            self.eviction_untold = false;
-            self.forgiven = self.drops[DropReason::Slow.index()];
-            self.queue.extend(events(sticky));
-        } else if self.mode == Mode::Ended(DropReason::NotLinked)
+        self.in_hand = self.in_hand.map(|_| false);
+        if self.mood == Mood::Shut(DropReason::Evicted) {
+            self.expulsion_unsaid = false;
+            self.pardoned = self.drops[DropReason::Slow.index()];
+            self.tray.extend(events(sticky));
+        } else if self.mood == Mood::Shut(DropReason::NotLinked)
             && self.out == 0
-            && cached.is_some()
+            && stocked.is_some()
         {
-            self.serve_again();
-            self.begin(cached, sticky);
-        } else if self.queue.is_empty() {
+            self.feed_again();
+            self.seat(stocked, sticky);
+        } else if self.tray.is_empty() {
             // Sticky events reach a peer that was linked late with the next event.
-            self.queue.extend(events(sticky).pop_back());
+            self.tray.extend(events(sticky).pop_back());
         }
-        if self.mode != Mode::Serving {
-            self.serve_again();
+        if self.mood != Mood::Fed {
+            self.feed_again();
         }
     }
 
     pub(super) fn take(&mut self, now: u64, end_time: u64, flushing: bool) -> Got {
-        if !self.active {
+        if !self.staffed {
             // It learns each stop, and then it may wait for the next start.
+            self.session_unsaid &= self.mood == Mood::Asleep && self.knows_of_stop;
             let knows = std::mem::replace(&mut self.knows_of_stop, true);
-            return match self.mode == Mode::Idle && knows {
+            return match self.mood == Mood::Asleep && knows {
                 true => Got::Wait,
                 false => Got::Closed,
             };
         }
-        if self.limits.max_age != 0 && !self.eviction_untold {
-            self.enforce(now, end_time);
+        if self.limits.max_age != 0 && !self.expulsion_unsaid {
+            self.tidy(now, end_time);
         }
-        if std::mem::take(&mut self.eviction_untold) {
+        if std::mem::take(&mut self.session_unsaid) {
+            return Got::Superseded;
+        }
+        if std::mem::take(&mut self.expulsion_unsaid) {
             return Got::Evicted;
         }
         if flushing {
             return Got::Wait;
         }
-        if std::mem::take(&mut self.resumption_untold) {
+        if std::mem::take(&mut self.resumption_unsaid) {
             return Got::Resumed;
         }
         while self
             .frames()
             .next()
-            .is_some_and(|frame| self.is_leading(frame))
+            .is_some_and(|frame| self.is_skipped(frame))
         {
-            self.drop_oldest(1, DropReason::WaitingKeyframe);
+            self.toss_oldest(1, DropReason::WaitingKeyframe);
         }
-        match self.queue.pop_front() {
+        match self.tray.pop_front() {
             None => Got::Wait,
             Some(Item::Event(kind, id)) => Got::Event(kind, id),
             Some(Item::Frame(frame)) => {
-                self.flight = Some(true);
-                self.note_level();
-                self.note_start(&frame);
-                let discont = std::mem::take(&mut self.discont);
-                Got::Frame(frame, discont, std::mem::take(&mut self.lost))
+                self.in_hand = Some(true);
+                self.note_size();
+                self.note_entrance(&frame);
+                let gap = std::mem::take(&mut self.gap);
+                Got::Frame(frame, gap, std::mem::take(&mut self.missed))
             }
         }
     }
 
-    fn note_start(&mut self, frame: &Waiting) {
-        let fresh = std::mem::take(&mut self.fresh);
-        let starts = (fresh || self.discont || self.out == 0) && !frame.info.delta;
-        let started = self.leading_until.is_some() && frame.follows_header;
-        self.leading_until = (starts || started).then_some(frame.info.pts.unwrap_or(0));
+    fn note_entrance(&mut self, frame: &Dish) {
+        let untouched = std::mem::take(&mut self.untouched);
+        let starts = (untouched || self.gap || self.out == 0) && !frame.info.delta;
+        let started = self.skips_before.is_some() && frame.behind_header;
+        self.skips_before = (starts || started).then_some(frame.info.pts.unwrap_or(0));
     }
 
-    fn is_leading(&self, frame: &Waiting) -> bool {
+    fn is_skipped(&self, frame: &Dish) -> bool {
         let earlier = |until| frame.info.pts.is_some_and(|pts| pts < until);
-        frame.info.delta && self.leading_until.is_some_and(earlier)
+        frame.info.delta && self.skips_before.is_some_and(earlier)
     }
 
-    /// The frame in flight was dropped for `reason`, for which the branch `ends` too.
-    pub(super) fn drop_flight(&mut self, reason: DropReason, ends: bool, flow: i32) {
-        let Some(current) = self.flight.take() else {
+    /// The frame in in_hand was dropped for `reason`, for which the branch `ends` too.
+    pub(super) fn toss_in_hand(&mut self, reason: DropReason, ends: bool, flow: i32) {
+        let Some(current) = self.in_hand.take() else {
             return;
         };
         self.flow = flow;
-        self.lose(1, reason);
-        if self.mode == Mode::Serving {
+        self.miss(1, reason);
+        if self.mood == Mood::Fed {
             let recovers = |item: &Item| item.kind().is_some_and(|kind| kind.readmits(reason));
-            match self.queue.iter().position(recovers) {
-                None if ends && current => self.end(reason),
+            match self.tray.iter().position(recovers) {
+                None if ends && current => self.shut(reason),
                 Some(at) if ends && current => {
-                    let before = self.queue.range(..at).filter_map(Item::frame).count();
-                    self.drop_oldest(before, reason);
-                    self.seek_key();
+                    let before = self.tray.range(..at).filter_map(Item::frame).count();
+                    self.toss_oldest(before, reason);
+                    self.find_intra();
                 }
-                _ => drop(self.seek_key()),
+                _ => drop(self.find_intra()),
             }
         }
     }
 
-    pub(super) fn deliver(&mut self) {
-        if self.flight.take().is_some() {
+    pub(super) fn hand_back(&mut self) {
+        if self.in_hand.take().is_some() {
             self.flow = 0;
             self.out += 1;
         }
     }
 
-    pub(super) fn deactivate(&mut self) {
-        self.active = false;
-        self.eviction_untold = false;
-        self.resumption_untold = false;
-        self.queue.retain(|item| item.frame().is_some());
-        if self.mode == Mode::Serving {
-            self.end(DropReason::Flushing);
+    pub(super) fn put_to_sleep(&mut self) {
+        self.staffed = false;
+        self.expulsion_unsaid = false;
+        self.resumption_unsaid = false;
+        self.tray.retain(|item| item.frame().is_some());
+        if self.mood == Mood::Fed {
+            self.shut(DropReason::Flushing);
         }
     }
 }

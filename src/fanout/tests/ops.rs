@@ -22,7 +22,8 @@ pub(super) enum Op {
     FinishStray(usize, Outcome),
     FlushStart,
     FlushStop,
-    Join(Limits),
+    /// And whether it is a receiver in the application, whose thread outlives sessions.
+    Join(Limits, bool),
     /// Whether it is linked.
     Activate(usize, bool),
     Deactivate(usize),
@@ -94,7 +95,7 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         1 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::FinishStray(who, outcome)),
         1 => Just(Op::FlushStart),
         2 => Just(Op::FlushStop),
-        2 => limits().prop_map(Op::Join),
+        2 => (limits(), any::<bool>()).prop_map(|(limits, keeps)| Op::Join(limits, keeps)),
         3 => (who.clone(), proptest::bool::weighted(0.8))
             .prop_map(|(who, linked)| Op::Activate(who, linked)),
         1 => who.clone().prop_map(Op::Deactivate),

@@ -86,7 +86,7 @@ fn with_interval_zero_each_drop_is_told_with_its_own_accounts() {
         assert!(drop.ledger.balances());
         assert_eq!(drop.ledger.dropped.total(), index as u64 + 1);
         assert_eq!(drop.ledger.frames_in, 4);
-        assert_eq!(drop.lost.pts, Some(index as u64 * 10 * MS));
+        assert_eq!(drop.lost.pts(), Some(index as u64 * 10 * MS));
     }
     assert_eq!(rig.dropped(&one, Slow), 1);
 }
@@ -474,6 +474,6 @@ fn stale_drops_are_told_with_their_time() {
     assert_eq!(drops(&notices), [(Stale, 2, 2)]);
     assert!(notices.iter().any(|notice| matches!(
         notice,
-        Notice::Drop(drop) if drop.lost.running_time == Some(10 * MS)
+        Notice::Drop(drop) if drop.lost.running_time() == Some(10 * MS)
     )));
 }

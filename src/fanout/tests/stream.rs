@@ -2,27 +2,27 @@
 //! The rest of the model: what late joiners find, how events are thinned out, and the whole.
 
 use super::Kind;
-use super::model::{Got, Item, Mode, Party, Queue, Waiting};
+use super::model::{Dish, Got, Guest, Item, Mood, Tray};
 use crate::facts::DropReason;
 use crate::fanout::{FrameInfo, Limits};
 
 const SECOND: u64 = 1_000_000_000;
 const MAX_EVENTS: usize = 256;
 
-pub(super) fn events(sticky: &[(Kind, u64)]) -> Queue {
+pub(super) fn events(sticky: &[(Kind, u64)]) -> Tray {
     let items = sticky.iter().map(|(kind, id)| Item::Event(*kind, *id));
     items.collect()
 }
 
-/// Thins out the events of `queue` if there are too many; tells how many were lost.
-pub(super) fn shed(queue: &mut Queue) -> u64 {
-    let count = |queue: &Queue| queue.iter().filter(|item| item.frame().is_none()).count();
-    if count(queue) <= MAX_EVENTS {
+/// Thins out the events of `tray` if there are too many; tells how many were missed.
+pub(super) fn thin(tray: &mut Tray) -> u64 {
+    let count = |tray: &Tray| tray.iter().filter(|item| item.frame().is_none()).count();
+    if count(tray) <= MAX_EVENTS {
         return 0;
     }
-    let mut all = Queue::new();
+    let mut all = Tray::new();
     let mut run = Vec::new();
-    for item in queue.drain(..) {
+    for item in tray.drain(..) {
         match item {
             Item::Event(kind, id) => run.push((kind, id)),
             frame => {
@@ -32,14 +32,14 @@ pub(super) fn shed(queue: &mut Queue) -> u64 {
         }
     }
     all.extend(events(&merge(run)));
-    *queue = all;
+    *tray = all;
     let mut dropped = 0;
-    while count(queue) > MAX_EVENTS {
+    while count(tray) > MAX_EVENTS {
         let expendable = |item: &Item| matches!(item.kind(), Some(Kind::Gap | Kind::Custom));
-        let Some(oldest) = queue.iter().position(expendable) else {
+        let Some(oldest) = tray.iter().position(expendable) else {
             break;
         };
-        queue.remove(oldest);
+        tray.remove(oldest);
         dropped += 1;
     }
     dropped
@@ -80,22 +80,22 @@ fn merge(mut run: Vec<(Kind, u64)>) -> Vec<(Kind, u64)> {
 
 /// The stream as late joiners find it.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub(super) struct Larder {
     pub(super) sticky: Vec<(Kind, u64)>,
     /// From the last keyframe on, with the sticky events that were in force there.
-    pub(super) gop: Option<(Vec<(Kind, u64)>, Queue)>,
+    pub(super) gop: Option<(Vec<(Kind, u64)>, Tray)>,
     pub(super) capacity: u64,
     pub(super) truncated: u64,
 }
 
-impl Cache {
-    pub(super) fn frame(&mut self, frame: Waiting, flushing: bool) {
+impl Larder {
+    pub(super) fn frame(&mut self, frame: Dish, flushing: bool) {
         if flushing || self.capacity == 0 {
             self.gop = None;
             return;
         }
         if !frame.info.delta {
-            self.gop = Some((self.sticky.clone(), Queue::new()));
+            self.gop = Some((self.sticky.clone(), Tray::new()));
         }
         if let Some((_, items)) = &mut self.gop {
             items.push_back(Item::Frame(frame));
@@ -118,27 +118,27 @@ impl Cache {
         }
         if let Some((_, items)) = &mut self.gop {
             items.push_back(Item::Event(kind, id));
-            shed(items);
+            thin(items);
         }
     }
 
     /// What waits at first for a consumer that joins.
-    fn queue(&self, now: u64) -> Option<Queue> {
+    fn tray(&self, now: u64) -> Option<Tray> {
         let (sticky, items) = self.gop.as_ref()?;
-        let mut queue = events(sticky);
-        queue.extend(items.iter().map(|item| match *item {
-            Item::Frame(frame) => Item::Frame(Waiting {
+        let mut tray = events(sticky);
+        tray.extend(items.iter().map(|item| match *item {
+            Item::Frame(frame) => Item::Frame(Dish {
                 arrived: now,
                 ..frame
             }),
             event => event,
         }));
-        Some(queue)
+        Some(tray)
     }
 
     pub(super) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
-        let frames = |items: &Queue| items.iter().filter_map(Item::frame).count() as u64;
+        let frames = |items: &Tray| items.iter().filter_map(Item::frame).count() as u64;
         self.gop.take_if(|(_, items)| frames(items) > capacity);
     }
 
@@ -153,10 +153,10 @@ impl Cache {
 pub(super) struct Model {
     pub(super) end: u64,
     pub(super) end_time: u64,
-    pub(super) cache: Cache,
+    pub(super) larder: Larder,
     pub(super) flushing: bool,
-    pub(super) parties: Vec<Party>,
-    pub(super) released: u64,
+    pub(super) guests: Vec<Guest>,
+    pub(super) parted: u64,
     /// The last frame had headers and no reference: its time, if it had one.
     pub(super) header: Option<Option<u64>>,
     key_requested: Option<u64>,
@@ -172,124 +172,125 @@ impl Model {
         info.delta |= of_header;
         info.start = Some(info.start.unwrap_or(self.end_time));
         self.end_time = info.end.or(info.start).unwrap_or(0);
-        let frame = Waiting {
+        let frame = Dish {
             sequence: self.end,
             info,
             arrived: now,
-            follows_header: of_header,
+            behind_header: of_header,
         };
         self.end += 1;
-        self.cache.frame(frame, self.flushing);
+        self.larder.frame(frame, self.flushing);
         if self.flushing {
             self.header = None;
         }
         let mut asks = false;
-        for party in &mut self.parties {
-            party.end_time = self.end_time;
-            asks |= party.offer(frame, self.flushing, self.end_time);
+        for guest in &mut self.guests {
+            guest.end_time = self.end_time;
+            asks |= guest.deal(frame, self.flushing, self.end_time);
         }
         let due = self.key_requested.is_none_or(|last| now - last >= SECOND);
         if asks && due {
             self.key_requested = Some(now);
             self.keyframe_requests += 1;
-            for party in &mut self.parties {
-                let waits = party.needs_key && party.mode == Mode::Serving;
-                party.requested_keyframes += u64::from(waits);
+            for guest in &mut self.guests {
+                let waits = guest.wants_intra && guest.mood == Mood::Fed;
+                guest.requested_keyframes += u64::from(waits);
             }
         }
         asks && due
     }
 
     pub(super) fn event(&mut self, kind: Kind, id: u64) {
-        self.cache.event(kind, id);
+        self.larder.event(kind, id);
         if kind <= Kind::Caps {
             self.header = None;
         }
-        for party in &mut self.parties {
-            party.offer_event(kind, id);
+        for guest in &mut self.guests {
+            guest.deal_event(kind, id);
         }
     }
 
     pub(super) fn flush_start(&mut self) {
         self.flushing = true;
         self.header = None;
-        self.cache.flush();
-        for party in &mut self.parties {
-            if party.mode == Mode::Serving {
-                party.drop_all(DropReason::Flushing);
-                party.needs_key = true;
+        self.larder.flush();
+        for guest in &mut self.guests {
+            if guest.mood == Mood::Fed {
+                guest.toss_all(DropReason::Flushing);
+                guest.wants_intra = true;
             }
-            party.fresh = true;
-            party.resumption_untold = false;
+            guest.untouched = true;
+            guest.resumption_unsaid = false;
             let stays = |item: &Item| item.kind().is_some_and(Kind::survives_flush);
-            party.queue.retain(stays);
+            guest.tray.retain(stays);
         }
     }
 
     pub(super) fn flush_stop(&mut self) {
         self.flushing = false;
-        self.parties.iter_mut().for_each(Party::resume);
+        self.guests.iter_mut().for_each(Guest::resume);
     }
 
     pub(super) fn take(&mut self, index: usize, now: u64) -> Got {
-        self.parties[index].take(now, self.end_time, self.flushing)
+        self.guests[index].take(now, self.end_time, self.flushing)
     }
 
-    pub(super) fn activate(&mut self, index: usize, linked: bool, now: u64) {
-        let party = &mut self.parties[index];
-        party.end_time = self.end_time;
-        if party.active {
-            party.deactivate();
+    pub(super) fn staff(&mut self, index: usize, linked: bool, now: u64) {
+        let guest = &mut self.guests[index];
+        guest.end_time = self.end_time;
+        if guest.staffed {
+            guest.put_to_sleep();
         }
-        if let Some(true | false) = party.flight {
-            let flow = party.flow;
-            party.drop_flight(DropReason::Flushing, false, flow);
+        if let Some(true | false) = guest.in_hand {
+            let flow = guest.flow;
+            guest.toss_in_hand(DropReason::Flushing, false, flow);
         }
-        let fresh = party.mode == Mode::Idle;
-        if party.mode == Mode::Ended(DropReason::Evicted) {
-            party.forgiven = party.drops[DropReason::Slow.index()];
+        let untouched = guest.mood == Mood::Asleep;
+        if guest.mood == Mood::Shut(DropReason::Evicted) {
+            guest.pardoned = guest.drops[DropReason::Slow.index()];
         }
-        party.mode = Mode::Serving;
-        party.active = true;
-        let cached = self.cache.queue(now).filter(|_| fresh && linked);
-        party.begin(cached, &self.cache.sticky);
+        guest.mood = Mood::Fed;
+        guest.staffed = true;
+        guest.session_unsaid = guest.keeps_session;
+        let stocked = self.larder.tray(now).filter(|_| untouched && linked);
+        guest.seat(stocked, &self.larder.sticky);
         if !linked {
-            party.mode = Mode::Ended(DropReason::NotLinked);
-            party.flow = -7;
+            guest.mood = Mood::Shut(DropReason::NotLinked);
+            guest.flow = -7;
         }
     }
 
-    pub(super) fn readmit(&mut self, index: usize, now: u64) {
-        let cached = self.cache.queue(now);
-        self.parties[index].readmit(cached, &self.cache.sticky);
+    pub(super) fn welcome_back(&mut self, index: usize, now: u64) {
+        let stocked = self.larder.tray(now);
+        self.guests[index].welcome_back(stocked, &self.larder.sticky);
     }
 
     pub(super) fn set_limits(&mut self, index: usize, limits: Limits, now: u64) {
-        let party = &mut self.parties[index];
-        party.limits = limits;
-        party.enforce(now, self.end_time);
+        let guest = &mut self.guests[index];
+        guest.limits = limits;
+        guest.tidy(now, self.end_time);
     }
 
     /// Removes a consumer.
     pub(super) fn leave(&mut self, index: usize) {
-        let party = self.parties.remove(index);
-        let waiting = if party.mode == Mode::Serving {
-            party.level()
+        let guest = self.guests.remove(index);
+        let waiting = if guest.mood == Mood::Fed {
+            guest.level()
         } else {
             0
         };
-        let in_flight = u64::from(party.flight.is_some());
-        self.released += party.drops.iter().sum::<u64>() + waiting as u64 + in_flight;
+        let in_flight = u64::from(guest.in_hand.is_some());
+        self.parted += guest.drops.iter().sum::<u64>() + waiting as u64 + in_flight;
     }
 
     pub(super) fn reset(&mut self) {
-        let parties = self.parties.iter();
-        let parties = parties.map(Party::reset).collect();
+        let guests = self.guests.iter();
+        let guests = guests.map(Guest::reset).collect();
         *self = Self {
-            parties,
-            cache: Cache {
-                capacity: self.cache.capacity,
-                ..Cache::default()
+            guests,
+            larder: Larder {
+                capacity: self.larder.capacity,
+                ..Larder::default()
             },
             ..Self::default()
         };
@@ -297,6 +298,6 @@ impl Model {
 
     /// True if nobody is served but consumers failed.
     pub(super) fn served(&self) -> bool {
-        self.parties.iter().any(|party| party.mode == Mode::Serving)
+        self.guests.iter().any(|guest| guest.mood == Mood::Fed)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Weak;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::model::{Got, Mode, Party};
+use super::model::{Got, Guest, Mood};
 use super::ops::{Op, ops};
 use super::stream::Model;
 use super::*;
@@ -85,14 +85,14 @@ impl World {
                 self.rig.fan.flush_stop(now);
                 self.model.flush_stop();
             }
-            Op::Join(limits) => self.join(limits),
+            Op::Join(limits, keeps) => self.join(limits, keeps),
             Op::SetCapacity(capacity) => {
                 self.rig.fan.set_gop_capacity(|| capacity);
-                self.model.cache.set_capacity(capacity);
+                self.model.larder.set_capacity(capacity);
             }
             Op::ForgetGop => {
                 self.rig.fan.forget_gop();
-                self.model.cache.gop = None;
+                self.model.larder.gop = None;
                 self.model.header = None;
             }
             Op::Reset => self.reset(),
@@ -129,7 +129,7 @@ impl World {
             Op::Activate(_, linked) => self.activate(index, linked),
             Op::Deactivate(_) => {
                 self.rig.fan.deactivate(id, now);
-                self.model.parties[index].deactivate();
+                self.model.guests[index].put_to_sleep();
             }
             Op::Leave(_) => {
                 let server = self.servers.remove(index);
@@ -139,7 +139,7 @@ impl World {
             }
             Op::Readmit(_) => {
                 self.rig.fan.readmit(id, true, now);
-                self.model.readmit(index, now);
+                self.model.welcome_back(index, now);
             }
             Op::SetLimits(_, limits) => {
                 self.rig.fan.set_limits(id, || limits, now);
@@ -158,17 +158,17 @@ impl World {
     }
 
     fn answers_ok(&self) -> bool {
-        let is = |party: &Party, reasons: &[DropReason]| match party.mode {
-            Mode::Ended(reason) => reasons.contains(&reason),
+        let is = |guest: &Guest, reasons: &[DropReason]| match guest.mood {
+            Mood::Shut(reason) => reasons.contains(&reason),
             _ => false,
         };
-        let parties = &self.model.parties;
-        let ended = |party| is(party, &[DropReason::Eos, DropReason::Error]);
-        let spared = |party| is(party, &[DropReason::Evicted, DropReason::Flushing]);
-        self.model.served() || !parties.iter().any(ended) && parties.iter().any(spared)
+        let guests = &self.model.guests;
+        let ended = |guest| is(guest, &[DropReason::Eos, DropReason::Error]);
+        let spared = |guest| is(guest, &[DropReason::Evicted, DropReason::Flushing]);
+        self.model.served() || !guests.iter().any(ended) && guests.iter().any(spared)
     }
 
-    fn join(&mut self, limits: Limits) {
+    fn join(&mut self, limits: Limits, keeps_session: bool) {
         if self.servers.len() == 4 {
             return;
         }
@@ -179,7 +179,8 @@ impl World {
             flight: None,
             waits: None,
         });
-        self.model.parties.push(Party::new(limits));
+        let guest = Guest::new(limits, keeps_session);
+        self.model.guests.push(guest);
     }
 
     fn activate(&mut self, index: usize, linked: bool) {
@@ -189,7 +190,12 @@ impl World {
             false => Link::Missing(-7),
         };
         let session = self.rig.fan.activate(reader.id, link, self.rig.now);
-        self.model.activate(index, linked, self.rig.now);
+        self.model.staff(index, linked, self.rig.now);
+        // A receiver goes on with the session that it knows until it is told of the next one.
+        let session = match self.model.guests[index].keeps_session {
+            true => reader.session,
+            false => session,
+        };
         let started = Server {
             reader: Reader { session, ..reader },
             flight: None,
@@ -242,6 +248,7 @@ impl World {
                 server.reader.session = session;
                 return false;
             }
+            (Taken::Superseded(session), Got::Superseded) => server.reader.session = session,
             (Taken::Evicted, Got::Evicted) | (Taken::Resumed, Got::Resumed) => {}
             (Taken::Event(event, _), Got::Event(kind, id)) => {
                 assert_eq!((event.kind, event.body.0), (kind, id));
@@ -268,11 +275,11 @@ impl World {
         };
         drop(frame);
         self.rig.finish(&server.reader, stamp, outcome);
-        let party = &mut self.model.parties[index];
+        let guest = &mut self.model.guests[index];
         match outcome {
-            Outcome::Delivered => party.deliver(),
-            Outcome::Lost(reason) => party.drop_flight(reason, false, flow(reason)),
-            Outcome::Ended(reason) => party.drop_flight(reason, true, flow(reason)),
+            Outcome::Delivered => guest.hand_back(),
+            Outcome::Lost(reason) => guest.toss_in_hand(reason, false, flow(reason)),
+            Outcome::Ended(reason) => guest.toss_in_hand(reason, true, flow(reason)),
         }
     }
 
@@ -295,13 +302,13 @@ impl World {
 
     fn check(&self) {
         assert!(self.rig.lock_was_free(), "freed or woken under the lock");
-        for (server, party) in self.servers.iter().zip(&self.model.parties) {
-            self.check_accounts(server, party);
+        for (server, guest) in self.servers.iter().zip(&self.model.guests) {
+            self.check_accounts(server, guest);
             if let Some(waits) = server.waits {
-                let something = !party.queue.is_empty() || party.resumption_untold;
+                let something = !guest.tray.is_empty() || guest.resumption_unsaid;
                 let ready = !self.model.flushing && something;
-                let stopped = !party.active && party.mode != Mode::Idle;
-                let ready = ready || party.eviction_untold || stopped;
+                let stopped = !guest.staffed && guest.mood != Mood::Asleep;
+                let ready = ready || guest.expulsion_unsaid || stopped;
                 let woken = server.reader.woken.load(Ordering::SeqCst) > waits;
                 assert!(woken || !ready, "sleeps although there is something");
             }
@@ -313,30 +320,30 @@ impl World {
             assert_eq!(id.is_some(), held || used, "frame {sequence}");
         }
         let totals = self.rig.fan.totals(self.rig.now);
-        let living = self.model.parties.iter().flat_map(|party| party.drops);
+        let living = self.model.guests.iter().flat_map(|guest| guest.drops);
         assert_eq!(totals.published, self.model.end);
-        assert_eq!(totals.dropped, self.model.released + living.sum::<u64>());
+        assert_eq!(totals.dropped, self.model.parted + living.sum::<u64>());
         assert_eq!(totals.keyframe_requests, self.model.keyframe_requests);
     }
 
-    fn check_accounts(&self, server: &Server, party: &Party) {
+    fn check_accounts(&self, server: &Server, guest: &Guest) {
         let now = self.rig.now;
         let snapshot = self.rig.fan.snapshot_of(server.reader.id, now).unwrap();
         let ledger = snapshot.ledger;
         assert!(ledger.balances(), "{ledger:?}");
-        assert_eq!(ledger.frames_in, party.frames_in, "in");
-        assert_eq!(ledger.frames_out, party.out, "out");
-        assert_eq!(ledger.waiting, party.level() as u64, "waiting");
-        assert_eq!(ledger.in_flight, u64::from(party.flight.is_some()));
+        assert_eq!(ledger.frames_in, guest.frames_in, "in");
+        assert_eq!(ledger.frames_out, guest.out, "out");
+        assert_eq!(ledger.waiting, guest.level() as u64, "waiting");
+        assert_eq!(ledger.in_flight, u64::from(guest.in_hand.is_some()));
         let drops: Vec<u64> = ledger.dropped.iter().map(|(_, count)| count).collect();
-        assert_eq!(drops, party.drops, "drops");
-        let bytes: u64 = party.frames().map(|frame| frame.info.bytes).sum();
-        let start = party.frames().next().and_then(|frame| frame.info.start);
+        assert_eq!(drops, guest.drops, "drops");
+        let bytes: u64 = guest.frames().map(|frame| frame.info.bytes).sum();
+        let start = guest.frames().next().and_then(|frame| frame.info.start);
         let time = start.map_or(0, |start| self.model.end_time.saturating_sub(start));
         assert_eq!((snapshot.bytes, snapshot.time), (bytes, time), "levels");
-        assert_eq!(snapshot.events_dropped, party.events_dropped);
-        assert_eq!(snapshot.requested_keyframes, party.requested_keyframes);
-        assert_eq!(snapshot.flow, party.flow);
+        assert_eq!(snapshot.events_dropped, guest.events_gone);
+        assert_eq!(snapshot.requested_keyframes, guest.requested_keyframes);
+        assert_eq!(snapshot.flow, guest.flow);
     }
 }
 
@@ -347,8 +354,8 @@ fn flow(reason: DropReason) -> i32 {
 impl Model {
     /// Some queue or the cache holds the frame.
     fn holds(&self, sequence: u64) -> bool {
-        let waits = self.parties.iter().flat_map(Party::frames);
-        let cached = self.cache.gop.iter().flat_map(|(_, items)| items);
+        let waits = self.guests.iter().flat_map(Guest::frames);
+        let cached = self.larder.gop.iter().flat_map(|(_, items)| items);
         waits
             .chain(cached.filter_map(super::model::Item::frame))
             .any(|frame| frame.sequence == sequence)
@@ -365,7 +372,7 @@ proptest! {
     #[test]
     fn it_does_what_the_model_does(ops in vec(ops(), 1..150)) {
         let mut world = World::new();
-        world.apply(&Op::Join(depth(2)));
+        world.apply(&Op::Join(depth(2), false));
         world.apply(&Op::Activate(0, true));
         for op in ops {
             world.apply(&op);
