@@ -19,6 +19,9 @@ use super::{CAT, DroneTeePad, imp, lock, now};
 use crate::facts::State;
 use crate::fanout::ConsumerId;
 
+/// Noted instead of a number of buffers where the answer had no pool.
+const NO_POOL: u32 = u32::MAX;
+
 /// A query on its way to the branches, with what they answered; without one it only has to pass.
 pub(crate) struct Ask {
     query: Option<gst::Query>,
@@ -195,8 +198,13 @@ impl imp::DroneTee {
             .collect();
         offers.extend(receivers.map(|_| Offer::of_receiver(caps.as_ref())));
         let min = self.frames_out_at_once(caps.as_ref());
-        self.note_allocation(min);
-        fill(query, caps.as_ref(), &offers, min);
+        let size = frame_size(caps.as_ref(), &offers);
+        // Upstream can not run out of a pool that it was not told to have.
+        self.note_allocation(size.map_or(NO_POOL, |_| min));
+        fill(query, &offers);
+        if let Some(size) = size {
+            query.add_allocation_pool(None::<&gst::BufferPool>, size, min, 0);
+        }
         gst::debug!(CAT, imp = self, "Answering {query:?}");
         true
     }
@@ -230,7 +238,8 @@ impl imp::DroneTee {
 
     fn is_outgrown(&self) -> bool {
         let asked_for = self.asked_for();
-        asked_for != 0 && self.frames_out_at_once(self.current_caps().as_ref()) > asked_for
+        !matches!(asked_for, 0 | NO_POOL)
+            && self.frames_out_at_once(self.current_caps().as_ref()) > asked_for
     }
 
     /// Has upstream ask again if its pool may be too small now.
@@ -286,7 +295,18 @@ impl imp::DroneTee {
     }
 }
 
-fn fill(query: &mut gst::query::Allocation, caps: Option<&gst::Caps>, offers: &[Offer], min: u32) {
+/// How large the buffers of a pool have to be; nothing where that is not known: upstream would make
+/// buffers without memory.
+fn frame_size(caps: Option<&gst::Caps>, offers: &[Offer]) -> Option<u32> {
+    let offered = offers.iter().map(|offer| offer.size).max().unwrap_or(0);
+    let raw = caps
+        .filter(|caps| caps.is_fixed())
+        .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
+        .map_or(0, |info| u32::try_from(info.size()).unwrap_or(0));
+    Some(offered.max(raw)).filter(|size| *size > 0)
+}
+
+fn fill(query: &mut gst::query::Allocation, offers: &[Offer]) {
     if let Some((first, others)) = offers.split_first() {
         for (api, params) in &first.metas {
             let agreed = |offer: &Offer| {
@@ -309,11 +329,6 @@ fn fill(query: &mut gst::query::Allocation, caps: Option<&gst::Caps>, offers: &[
     {
         query.add_allocation_param(None::<&gst::Allocator>, params);
     }
-    let offered = offers.iter().map(|offer| offer.size).max().unwrap_or(0);
-    let raw = caps
-        .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
-        .map_or(0, |info| u32::try_from(info.size()).unwrap_or(0));
-    query.add_allocation_pool(None::<&gst::BufferPool>, offered.max(raw), min, 0);
 }
 
 /// The bindings add only meta types known when compiling; a branch may offer any.

@@ -41,6 +41,7 @@ mod pads;
 mod pipelines;
 mod publisher;
 mod queries;
+mod real_allocation;
 mod receiver_pads;
 mod receivers;
 mod recovery;
