@@ -163,7 +163,8 @@ impl imp::DroneTee {
         receiver: Option<PadSettings>,
     ) -> Result<DroneTeePad, Refusal> {
         let own = receiver.as_ref().and_then(|own| own.consumer.clone());
-        let name = match name {
+        // GStreamer's helpers pass the template's own name on, which means any.
+        let name = match name.filter(|name| *name != templ.name_template()) {
             None => self.names.reserve_any(&self.obj()),
             Some(name) if !is_valid_name(name) => return Err(Refusal::InvalidName),
             Some(name) => {

@@ -42,6 +42,7 @@ mod pipelines;
 mod publisher;
 mod queries;
 mod real_allocation;
+mod real_links;
 mod receiver_pads;
 mod receivers;
 mod recovery;
