@@ -137,7 +137,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         });
         effects.frames_moved = true;
         effects.needed = Some(needed);
-        effects.want_keyframe && self.request_keyframe(None, now)
+        effects.want_keyframe && self.request_keyframe(None, None, now)
     }
 
     pub(super) fn publish_event(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
@@ -152,8 +152,13 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         effects.free_event(placed.event);
     }
 
+    pub(super) fn note_sticky(&mut self, event: &E, effects: &mut Effects<F, E>) {
+        self.log.note_sticky(event, effects);
+    }
+
     pub(super) fn flush_start(&mut self, now: u64, effects: &mut Effects<F, E>) {
         self.flushing = true;
+        self.upstream.keyframes().flush();
         self.for_each(now, effects, Consumer::flush_start);
         self.log.flush(effects);
     }
@@ -165,8 +170,15 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     /// True if a request for a keyframe may go upstream now, which it then does: for the consumer
     /// that asks itself, and for all that wait for one if none does.
-    pub(super) fn request_keyframe(&mut self, asks: Option<ConsumerId>, now: u64) -> bool {
-        let may = self.upstream.may_request_keyframe(now);
+    /// It is for the running time `at`, if not at once.
+    pub(super) fn request_keyframe(
+        &mut self,
+        asks: Option<ConsumerId>,
+        at: Option<u64>,
+        now: u64,
+    ) -> bool {
+        let reached = self.log.end_time();
+        let may = self.upstream.keyframes().may(at, reached, now);
         match asks {
             _ if !may => {}
             Some(id) => {
@@ -353,7 +365,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             published: end,
             bytes: self.upstream.rate().bytes(),
             dropped: self.released.total() + living,
-            keyframe_requests: self.upstream.keyframe_requests(),
+            keyframe_requests: self.upstream.keyframes().count(),
             frame_rate,
             bitrate: bytes_per_second * 8,
             last_frame_age: last.map(|last| now.saturating_sub(last)),

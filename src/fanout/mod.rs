@@ -57,6 +57,7 @@ mod core;
 mod effects;
 mod figures;
 mod key;
+mod keyframes;
 mod log;
 mod notices;
 mod registry;
@@ -149,9 +150,15 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.locked(|core, effects| core.flush_stop(now, effects));
     }
 
-    /// The consumer asks for a keyframe; true if that may go upstream now.
-    pub(crate) fn may_request_keyframe(&self, id: ConsumerId, now: u64) -> bool {
-        self.lock().request_keyframe(Some(id), now)
+    /// The consumer asks for a keyframe, at the running time `at` if not at once; true if that may
+    /// go upstream now.
+    pub(crate) fn may_request_keyframe(&self, id: ConsumerId, at: Option<u64>, now: u64) -> bool {
+        self.lock().request_keyframe(Some(id), at, now)
+    }
+
+    /// A sticky event that goes around the frames: late joiners get it as the others.
+    pub(crate) fn note_sticky(&self, event: &E) {
+        self.locked(|core, effects| core.note_sticky(event, effects));
     }
 
     /// Frames kept for late joiners. Read under the lock, as all settings: of two that are made at

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What upstream hears: the answer to its frames, and when it is asked for a keyframe.
 
+use super::keyframes::KeyframeRequests;
 use super::types::Answer;
 use crate::facts::DropReason;
-
-/// Force-key-unit requests go upstream at most this often, ns.
-const KEYFRAME_INTERVAL: u64 = 1_000_000_000;
 
 /// How a consumer stands, as far as upstream is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +18,7 @@ pub(super) enum Standing {
 pub(super) struct Upstream {
     answer: Answer,
     rate: Rate,
-    keyframe_requested: Option<u64>,
-    keyframe_requests: u64,
+    keyframes: KeyframeRequests,
 }
 
 impl Upstream {
@@ -29,8 +26,7 @@ impl Upstream {
         Self {
             answer: Answer::NoConsumer,
             rate: Rate::default(),
-            keyframe_requested: None,
-            keyframe_requests: 0,
+            keyframes: KeyframeRequests::default(),
         }
     }
 
@@ -43,8 +39,8 @@ impl Upstream {
         &mut self.rate
     }
 
-    pub(super) fn keyframe_requests(&self) -> u64 {
-        self.keyframe_requests
+    pub(super) fn keyframes(&mut self) -> &mut KeyframeRequests {
+        &mut self.keyframes
     }
 
     /// OK while any consumer lives. A consumer that was evicted, stopped or flushed did not refuse
@@ -69,18 +65,6 @@ impl Upstream {
             Answer::NoConsumer if spared => Answer::Ok,
             ended => ended,
         };
-    }
-
-    /// True if it is time for a request, which then counts as made.
-    pub(super) fn may_request_keyframe(&mut self, now: u64) -> bool {
-        let due = self
-            .keyframe_requested
-            .is_none_or(|last| now.saturating_sub(last) >= KEYFRAME_INTERVAL);
-        if due {
-            self.keyframe_requested = Some(now);
-            self.keyframe_requests += 1;
-        }
-        due
     }
 }
 

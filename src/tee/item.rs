@@ -29,6 +29,11 @@ impl Item {
     }
 }
 
+/// Sticky, but not serialized with the frames: it takes effect when it comes.
+pub(super) fn is_around(type_: gst::EventType) -> bool {
+    type_.is_sticky() && !type_.is_serialized()
+}
+
 impl fanout::Event for Item {
     fn is_sticky(&self) -> bool {
         self.event_type().is_some_and(gst::EventType::is_sticky)
@@ -52,8 +57,12 @@ impl fanout::Event for Item {
     }
 
     fn order(&self) -> u32 {
-        self.event_type()
-            .map_or(0, |type_| type_.into_glib().unsigned_abs())
+        let number = |type_: gst::EventType| type_.into_glib().unsigned_abs();
+        match self.event_type() {
+            // As GStreamer has it: a change of the rate is one of the segment's.
+            Some(type_) if is_around(type_) => number(gst::EventType::Segment) + 1,
+            type_ => type_.map_or(0, number),
+        }
     }
 
     fn must_precede_later_kinds(&self) -> bool {
@@ -80,7 +89,10 @@ impl fanout::Event for Item {
 
     fn survives_flush(&self) -> bool {
         use gst::EventType::{Eos, Segment, StreamGroupDone};
-        self.is_sticky() && !matches!(self.event_type(), Some(Eos | Segment | StreamGroupDone))
+        // A seek that flushes sets the rate anew, and sinks forget what changed it.
+        let is_around = self.event_type().is_some_and(is_around);
+        let is_void = matches!(self.event_type(), Some(Eos | Segment | StreamGroupDone));
+        self.is_sticky() && !is_void && !is_around
     }
 
     fn readmits(&self, reason: DropReason) -> bool {

@@ -25,6 +25,9 @@ type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 pub(super) struct Incoming {
     pub(super) segment: gst::FormattedSegment<gst::ClockTime>,
     pub(super) caps: Option<gst::Caps>,
+    /// Of the last sticky event that came around the frames: the pad before repeats it with its next
+    /// frame.
+    around: Option<gst::Seqnum>,
 }
 
 fn frame_info(buffer: &gst::BufferRef, incoming: &Incoming) -> FrameInfo {
@@ -116,6 +119,13 @@ impl imp::DroneTee {
         if event.is_serialized() {
             self.stream.publish_event(Item::Event(event), now());
         } else {
+            if event.is_sticky() {
+                let seqnum = event.seqnum();
+                if self.incoming().around.replace(seqnum) == Some(seqnum) {
+                    return true;
+                }
+                self.stream.note_sticky(&Item::Event(event.clone()));
+            }
             for pad in self.obj().consumers() {
                 if let Some(branch) = pad.imp().branch() {
                     branch.send_around(event.clone());
@@ -142,6 +152,7 @@ impl imp::DroneTee {
         self.incoming().segment = gst::FormattedSegment::new();
         let deadline = Instant::now() + BUSY_PATIENCE;
         let pads = self.obj().consumers();
+        pads.iter().for_each(forget_around);
         let branches = || pads.iter().filter_map(|pad| pad.imp().branch());
         for branch in branches() {
             branch.stop_flush(event.clone(), deadline);
@@ -203,8 +214,8 @@ impl imp::DroneTee {
                     .run(move || tee.imp().check_latency(&pad, latency));
             }
             _ if gst_video::ForceKeyUnitEvent::is(&event) => {
-                let id = pad.imp().id();
-                if !id.is_some_and(|id| self.stream.may_request_keyframe(id, now())) {
+                let (id, at) = (pad.imp().id(), keyframe_time(&event));
+                if !id.is_some_and(|id| self.stream.may_request_keyframe(id, at, now())) {
                     return true;
                 }
             }
@@ -239,4 +250,27 @@ impl imp::DroneTee {
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
         }
     }
+}
+
+/// The running time that a keyframe is wanted at, unless at once, ns.
+fn keyframe_time(event: &gst::Event) -> Option<u64> {
+    // Without one, GStreamer would add the pads' offsets to nothing.
+    let time = event
+        .structure()?
+        .get::<Option<gst::ClockTime>>("running-time");
+    time.ok()??;
+    let request = gst_video::UpstreamForceKeyUnitEvent::parse(event).ok()?;
+    request.running_time.map(gst::ClockTime::nseconds)
+}
+
+/// The pad forgets what went around the frames before a flush: GStreamer keeps it for the next link.
+fn forget_around(pad: &DroneTeePad) {
+    pad.sticky_events_foreach(|event| {
+        let action = if event.is_serialized() {
+            gst::EventForeachAction::Keep
+        } else {
+            gst::EventForeachAction::Remove
+        };
+        std::ops::ControlFlow::Continue(action)
+    });
 }

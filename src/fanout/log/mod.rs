@@ -98,6 +98,11 @@ impl<F, E: Event> Log<F, E> {
             .map_or(0, |entry| self.end_time.saturating_sub(entry.start))
     }
 
+    /// Running time at which the newest frame ends, ns.
+    pub(super) fn end_time(&self) -> u64 {
+        self.end_time
+    }
+
     /// Appends a frame; true when this made the group of pictures too long for the replay.
     #[inline]
     pub(super) fn append(
@@ -176,12 +181,7 @@ impl<F, E: Event> Log<F, E> {
         }
         let sequence = self.event_end();
         if event.is_sticky() {
-            let sticky = Arc::make_mut(&mut self.sticky);
-            let replaced =
-                sticky.extract_if(.., |(_, older)| event.replaces(older) || event.voids(older));
-            effects.extend(replaced.map(|(_, event)| event));
-            let at = sticky.partition_point(|(_, other)| other.order() <= event.order());
-            sticky.insert(at, (sequence, event.clone()));
+            keep_sticky(&mut self.sticky, sequence, &event, effects);
         }
         self.events.push_back(Placed {
             at: self.end(),
@@ -191,6 +191,15 @@ impl<F, E: Event> Log<F, E> {
         if let Some(replay) = &mut self.replay {
             let first = (replay.next - self.event_base) as usize;
             replay.bound_events(self.events.range(first..), effects);
+        }
+    }
+
+    /// Keeps a sticky event that takes effect at once, for frames that are kept too.
+    pub(super) fn note_sticky(&mut self, event: &E, effects: &mut Effects<F, E>) {
+        let sequence = self.event_end();
+        keep_sticky(&mut self.sticky, sequence, event, effects);
+        if let Some(replay) = &mut self.replay {
+            keep_sticky(replay.sticky(), sequence, event, effects);
         }
     }
 
@@ -299,4 +308,18 @@ impl<F, E: Event> Log<F, E> {
         empty.replay_capacity = self.replay_capacity;
         std::mem::replace(self, empty)
     }
+}
+
+/// Puts a sticky event in its place among the others, instead of those that it makes void.
+fn keep_sticky<E: Event>(
+    sticky: &mut Sticky<E>,
+    sequence: u64,
+    event: &E,
+    gone: &mut impl Extend<E>,
+) {
+    let sticky = Arc::make_mut(sticky);
+    let replaced = sticky.extract_if(.., |(_, older)| event.replaces(older) || event.voids(older));
+    gone.extend(replaced.map(|(_, event)| event));
+    let at = sticky.partition_point(|(_, other)| other.order() <= event.order());
+    sticky.insert(at, (sequence, event.clone()));
 }

@@ -51,6 +51,10 @@ impl<E: Event> Replay<E> {
         }
     }
 
+    pub(super) fn sticky(&mut self) -> &mut Sticky<E> {
+        &mut self.sticky
+    }
+
     pub(super) fn start(&self) -> Start<E> {
         let mut start = Start::new(self.position, &self.sticky, self.next);
         start.events.extend(self.events.iter().cloned());

@@ -14,6 +14,7 @@ use super::session::{Course, Phase};
 use crate::facts::DropReason;
 use crate::fanout::{Done, Outcome, Stamp, Taken, TakenFrame};
 use crate::park::thread_waker;
+use crate::tee::item::is_around;
 use crate::tee::{CAT, DroneTeePad, Item, now};
 
 /// What the thread of a session works with, and what it remembers from one push to the next.
@@ -114,7 +115,7 @@ impl<'a> Task<'a> {
             std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
         });
         for event in events {
-            self.pushing(|pad| pad.push_event(event));
+            self.pushing(|pad| send(pad, event));
         }
     }
 
@@ -142,7 +143,7 @@ impl<'a> Task<'a> {
         } else {
             event
         };
-        if self.pushing(|pad| pad.push_event(event)) != Some(true) {
+        if self.pushing(|pad| send(pad, event)) != Some(true) {
             gst::debug!(CAT, obj = self.pad, "The branch did not take the event");
         }
     }
@@ -187,6 +188,15 @@ impl<'a> Task<'a> {
             flow: gst::FlowReturn::from(flow).into_glib(),
         };
         (done, at)
+    }
+}
+
+/// A sticky event that is not serialized waits at the pad for what comes next: pushed, it comes twice.
+fn send(pad: &DroneTeePad, event: gst::Event) -> bool {
+    if is_around(event.type_()) {
+        pad.store_sticky_event(&event).is_ok()
+    } else {
+        pad.push_event(event)
     }
 }
 
