@@ -5,7 +5,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 
-use super::{CAT, DroneTeePad, imp};
+use super::{CAT, DroneTeePad, imp, now};
 
 impl imp::DroneTee {
     /// Upstream's latency; the queue can hold `depth` frames more.
@@ -27,7 +27,8 @@ impl imp::DroneTee {
         true
     }
 
-    pub(super) fn frame_duration(&self) -> Option<gst::ClockTime> {
+    /// As the caps say.
+    fn frame_duration(&self) -> Option<gst::ClockTime> {
         let caps = self.current_caps()?;
         let rate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
         let (numer, denom) = (
@@ -38,9 +39,32 @@ impl imp::DroneTee {
         (numer != 0).then(|| gst::ClockTime::SECOND.mul_div_floor(denom, numer))?
     }
 
-    /// The pipeline's latency was set: warns once if the branch syncs and its queue is too short.
-    pub(super) fn check_latency(&self, pad: &DroneTeePad, latency: gst::ClockTime) {
-        let Some(frame) = self.frame_duration().filter(|frame| !frame.is_zero()) else {
+    /// As it is measured.
+    fn measured_duration(&self) -> Option<gst::ClockTime> {
+        let now = now();
+        if !self.incoming().pace.is_rate_known(now) {
+            return None;
+        }
+        let rate = self.stream.totals(now).frame_rate;
+        (rate > 0.0).then(|| gst::ClockTime::from_nseconds((1e9 / rate) as u64))
+    }
+
+    /// Looks at the latencies that were set while no frame rate was known.
+    pub(super) fn check_latencies(&self) {
+        for pad in self.obj().consumers() {
+            self.check_latency(&pad);
+        }
+    }
+
+    /// Warns once if the branch syncs and its queue is too short for the latency that was set.
+    ///
+    /// It asks the branch, and so must not be called from the branch's own event.
+    pub(super) fn check_latency(&self, pad: &DroneTeePad) {
+        let duration = self.frame_duration().or_else(|| self.measured_duration());
+        let Some(frame) = duration.filter(|frame| !frame.is_zero()) else {
+            return;
+        };
+        let Some(latency) = pad.imp().peer().take_latency() else {
             return;
         };
         let Some(reached) = pad.peer().and_then(|peer| synced_latency(&peer, 0)) else {

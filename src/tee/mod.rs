@@ -46,6 +46,7 @@ mod item;
 mod latency;
 mod messages;
 mod output;
+mod pace;
 mod props;
 mod receivers;
 mod registration;

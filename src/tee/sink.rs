@@ -9,6 +9,7 @@ use gst::subclass::prelude::*;
 use super::item::Item;
 use super::latency::is_defined;
 use super::messages::flow_from;
+use super::pace::Pace;
 use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::{Answer, FrameInfo};
 
@@ -25,6 +26,7 @@ type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 pub(super) struct Incoming {
     pub(super) segment: gst::FormattedSegment<gst::ClockTime>,
     pub(super) caps: Option<gst::Caps>,
+    pub(super) pace: Pace,
     /// Of the last sticky event that came around the frames: the pad before repeats it with its next
     /// frame.
     around: Option<gst::Seqnum>,
@@ -54,8 +56,14 @@ fn frame_info(buffer: &gst::BufferRef, incoming: &Incoming) -> FrameInfo {
 impl imp::DroneTee {
     pub(super) fn sink_chain(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Flow {
         gst::trace!(CAT, obj = pad, "{buffer:?}");
-        let info = frame_info(&buffer, &self.incoming());
-        let published = self.stream.publish(buffer, info, now());
+        let now = now();
+        let (info, due) = {
+            let mut incoming = self.incoming();
+            let info = frame_info(&buffer, &incoming);
+            (info, incoming.pace.note(info.start, now))
+        };
+        let published = self.stream.publish(buffer, info, now);
+        self.look(due);
         if published.request_keyframe {
             self.request_keyframe();
         }
@@ -114,6 +122,10 @@ impl imp::DroneTee {
                 let segment = segment.segment().downcast_ref().cloned();
                 self.incoming().segment = segment.unwrap_or_default();
             }
+            gst::EventView::Eos(_) => {
+                let due = self.incoming().pace.end();
+                self.look(due);
+            }
             _ => {}
         }
         if event.is_serialized() {
@@ -149,7 +161,11 @@ impl imp::DroneTee {
     }
 
     fn stop_flush(&self, event: &gst::Event) {
-        self.incoming().segment = gst::FormattedSegment::new();
+        {
+            let mut incoming = self.incoming();
+            incoming.segment = gst::FormattedSegment::new();
+            incoming.pace.flush();
+        }
         let deadline = Instant::now() + BUSY_PATIENCE;
         let pads = self.obj().consumers();
         pads.iter().for_each(forget_around);
@@ -208,10 +224,12 @@ impl imp::DroneTee {
                 }
             }
             gst::EventView::Latency(latency) if is_defined(latency.structure(), "latency") => {
-                let (tee, pad, latency) = (self.obj().clone(), pad.clone(), latency.latency());
+                if let Some(branch) = pad.imp().branch() {
+                    branch.sync(pad).note_latency(latency.latency());
+                }
                 // A branch is not asked from within its own event: it may hold its locks.
-                self.helpers
-                    .run(move || tee.imp().check_latency(&pad, latency));
+                let (tee, pad) = (self.obj().clone(), pad.clone());
+                self.helpers.run(move || tee.imp().check_latency(&pad));
             }
             _ if gst_video::ForceKeyUnitEvent::is(&event) => {
                 let (id, at) = (pad.imp().id(), keyframe_time(&event));

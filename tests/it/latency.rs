@@ -134,3 +134,44 @@ fn a_latency_that_is_not_defined_is_let_pass() {
     consumer.wait_idle();
     assert_eq!(consumer.count("out"), 1);
 }
+
+/// As a camera whose stream does not tell its rate: the rate is measured.
+#[test]
+fn a_depth_too_short_is_warned_of_without_a_frame_rate() {
+    crate::common::init();
+    let line = "videotestsrc is-live=true ! video/x-raw,framerate=30/1 \
+        ! capssetter caps=video/x-raw,framerate=0/1 join=true ! dronetee name=t \
+        t.src_short ! fakesink sync=true \
+        t.src_long ! queue ! identity name=slow ! fakesink sync=true";
+    let pipeline = gst::parse::launch(line).unwrap();
+    let bin = pipeline.downcast_ref::<gst::Bin>().unwrap();
+    let slow = bin.by_name("slow").unwrap().static_pad("src").unwrap();
+    slow.add_probe(
+        gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL,
+        |_, info| {
+            if let Some(gst::QueryViewMut::Latency(latency)) =
+                info.query_mut().map(|query| query.view_mut())
+            {
+                let (live, min, max) = latency.result();
+                let more = gst::ClockTime::from_mseconds(500);
+                latency.set(live, min + more, max.map(|max| max + more));
+            }
+            gst::PadProbeReturn::Ok
+        },
+    );
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let warning = pipeline.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_seconds(30),
+        &[gst::MessageType::Warning],
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+    let warning = warning.expect("no warning");
+    let gst::MessageView::Warning(warning) = warning.view() else {
+        unreachable!()
+    };
+    let text = warning.error().to_string();
+    assert!(
+        text.contains("'short'") && text.contains("depth="),
+        "{text}"
+    );
+}

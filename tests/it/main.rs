@@ -45,6 +45,7 @@ mod real_allocation;
 mod real_keyframes;
 mod real_links;
 mod real_rates;
+mod real_sources;
 mod receiver_pads;
 mod receivers;
 mod recovery;

@@ -36,6 +36,8 @@ pub(in crate::tee) struct Peer {
     reached: AtomicBool,
     /// What it last answered to ALLOCATION.
     offer: Mutex<Option<Offer>>,
+    /// The pipeline's latency that its sinks were told, until it is compared with the queue's depth.
+    latency: Mutex<Option<gst::ClockTime>>,
 }
 
 impl Peer {
@@ -81,6 +83,14 @@ impl Peer {
 
     pub(in crate::tee) fn last_offer(&self) -> Option<Offer> {
         lock(&self.offer).clone()
+    }
+
+    pub(in crate::tee) fn note_latency(&self, latency: gst::ClockTime) {
+        *lock(&self.latency) = Some(latency);
+    }
+
+    pub(in crate::tee) fn take_latency(&self) -> Option<gst::ClockTime> {
+        lock(&self.latency).take()
     }
 
     fn abandon(&self) {
