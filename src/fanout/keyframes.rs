@@ -25,7 +25,8 @@ impl KeyframeRequests {
     }
 
     /// True if the request goes upstream: one for the running time `at` once, if the stream, which
-    /// has got to `reached`, is not there yet; one for a keyframe at once if the last is long ago.
+    /// has got to `reached`, is not there yet; one for a keyframe at once, or for a time that has
+    /// passed, if the last such request is long ago.
     pub(super) fn may(&mut self, at: Option<u64>, reached: u64, now: u64) -> bool {
         let passes = match at {
             Some(at) if self.times.contains(&at) => false,

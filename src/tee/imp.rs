@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element's subclass: templates, properties, request and release, states, ChildProxy.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,12 @@ use once_cell::sync::{Lazy, OnceCell};
 use super::as_sink::AsSink;
 use super::consumers::Names;
 use super::helpers::Helpers;
+use super::negotiation::allocation::Promised;
+use super::negotiation::caps;
 use super::props::{self, Settings};
 use super::reporter::Reporter;
 use super::sink::Incoming;
-use super::{CAT, DroneTeePad, Stream, caps, lock, now};
+use super::{CAT, DroneTeePad, Stream, lock, now};
 use crate::fanout::ReportConfig;
 
 /// How long a stop waits in all: for pushes to return, for messages to be sent, for helpers.
@@ -30,8 +31,8 @@ pub struct DroneTee {
     incoming: Mutex<Incoming>,
     /// Set once, when the element is made.
     reporter: OnceCell<Arc<Reporter>>,
-    /// Buffers that the last ALLOCATION answer asked for; 0 before the first.
-    asked_for: AtomicU32,
+    /// By the last answer to ALLOCATION.
+    promised: Mutex<Promised>,
     pub(super) names: Names,
     pub(super) as_sink: AsSink,
 }
@@ -54,13 +55,12 @@ impl DroneTee {
         u32::try_from(depth).unwrap_or(props::MAX_DEPTH)
     }
 
-    pub(super) fn note_allocation(&self, min: u32) {
-        self.asked_for.store(min, Ordering::Relaxed);
+    pub(super) fn note_promised(&self, promised: Promised) {
+        *lock(&self.promised) = promised;
     }
 
-    /// Buffers that the last ALLOCATION answer asked for.
-    pub(super) fn asked_for(&self) -> u32 {
-        self.asked_for.load(Ordering::Relaxed)
+    pub(super) fn promised(&self) -> Promised {
+        *lock(&self.promised)
     }
 
     pub(super) fn reporter(&self) -> &Arc<Reporter> {
@@ -108,7 +108,7 @@ impl DroneTee {
         self.stream.reset();
         *self.incoming() = Incoming::default();
         self.start_as_sink();
-        self.asked_for.store(0, Ordering::Relaxed);
+        self.note_promised(Promised::NotAsked);
         for pad in self.obj().consumers() {
             pad.imp().reset();
         }
@@ -187,7 +187,7 @@ impl ObjectSubclass for DroneTee {
             settings: Mutex::default(),
             incoming: Mutex::default(),
             reporter: OnceCell::new(),
-            asked_for: AtomicU32::new(0),
+            promised: Mutex::default(),
             names: Names::default(),
             as_sink: AsSink::default(),
         }

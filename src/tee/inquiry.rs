@@ -92,23 +92,6 @@ impl imp::DroneTee {
         }
         answers
     }
-
-    /// The linked src pads; a receiver's has a peer only for as long as it takes to refuse it.
-    pub(super) fn linked(&self) -> Vec<DroneTeePad> {
-        let mut pads = self.obj().consumers();
-        pads.retain(|pad| pad.is_linked() && !pad.imp().is_receiver());
-        pads
-    }
-
-    /// Any query that is not serialized: the first branch that can answer does.
-    pub(super) fn answer_any(&self, query: &mut gst::QueryRef) -> bool {
-        let answers = self.inquire(&self.linked(), || query.copy());
-        let answer = answers.into_iter().flatten().next();
-        answer.is_some_and(|answer| {
-            take_over(query, &answer);
-            true
-        })
-    }
 }
 
 /// Puts what `answer` says into `query`, of which it is a copy.

@@ -9,7 +9,7 @@
 //! | upstream's, with a query | asks the branches, by helpers or by the branches' threads | branches that are busy or hang | serialized: 20 ms in all; others: 500 ms in all, once for a branch that hangs |
 //! | that of a flush, often the application's | the sink pad's event function; pushes FLUSH_STOP | branches that are busy or hang | FLUSH_START: 20 ms in all; FLUSH_STOP: 20 ms, and 500 ms when the stream flows again, once for a branch that hangs |
 //! | a src pad's, one a session (`task.rs`) | takes, pushes, puts serialized queries to its branch | its branch | without bound |
-//! | a helper (`helpers.rs`) | FLUSH_START, what is not serialized, CAPS and ACCEPT_CAPS queries, what a branch's own event makes necessary; posts a sink's STREAM_START and EOS for receivers | a branch | without bound |
+//! | a helper (`helpers.rs`) | FLUSH_START, what is not serialized, CAPS and ACCEPT_CAPS queries, what a branch's own event makes necessary; asks upstream whether it is live; posts a sink's STREAM_START and EOS for receivers | a branch | without bound |
 //! | the reporter (`reporter.rs`) | posts messages, notifies properties | the application's handlers | without bound |
 //! | the application's, a state change to READY or below | ends the sessions | pushes, handlers and helpers that have not returned | 1 s in all |
 //! | the application's, a release or deactivation of a pad | ends its session | a push that is just beginning | 10 ms |
@@ -33,18 +33,18 @@
 //! | session, peer slot | which thread and which branch a pad has now |
 //! | baton, lane | who may push; events on their way around the frames |
 //! | progress of a session or of the reporter | how far its thread is |
-//! | timings, QoS, offer, segment and caps | each alone |
+//! | timings, QoS, offer, latency, segment and caps, what ALLOCATION was promised | each alone |
 
-mod allocation;
+mod answers;
 mod as_sink;
-mod caps;
+mod asking;
 mod consumers;
 mod helpers;
 mod imp;
 mod inquiry;
 mod item;
-mod latency;
 mod messages;
+mod negotiation;
 mod output;
 mod pace;
 mod props;

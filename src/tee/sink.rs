@@ -7,8 +7,8 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::item::Item;
-use super::latency::is_defined;
 use super::messages::flow_from;
+use super::negotiation::latency::is_defined;
 use super::pace::Pace;
 use super::{CAT, DroneTeePad, imp, now};
 use crate::fanout::{Answer, FrameInfo};

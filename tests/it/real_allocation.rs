@@ -66,7 +66,7 @@ fn size(rig: &Rig, caps: Option<&gst::Caps>) -> Option<u32> {
     let mut query = gst::query::Allocation::new(caps, true);
     assert!(rig.src.peer_query(&mut query));
     let pools = query.allocation_pools();
-    let sizes: Vec<_> = pools.into_iter().map(|(_, size, _, _)| size).collect();
+    let sizes: Vec<_> = pools.map(|(_, size, _, _)| size).collect();
     assert!(sizes.len() < 2);
     sizes.first().copied()
 }
@@ -157,7 +157,7 @@ fn caps_that_are_not_fixed_are_no_trouble() {
         for need_pool in [true, false] {
             let mut query = gst::query::Allocation::new(Some(&caps), need_pool);
             assert!(src.peer_query(&mut query));
-            assert_eq!(query.allocation_pools().into_iter().count(), 0, "{caps:?}");
+            assert_eq!(query.allocation_pools().count(), 0, "{caps:?}");
         }
     }
     pipeline.set_state(gst::State::Null).unwrap();

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use gst::prelude::*;
 
 use super::around::Lane;
-use crate::tee::allocation::Offer;
 use crate::tee::lock;
+use crate::tee::negotiation::allocation::Offer;
 
 /// What hangs behind the pad, from its link to its unlink.
 #[derive(Default)]

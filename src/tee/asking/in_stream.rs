@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Serialized queries: ALLOCATION, DRAIN and custom ones.
+//!
+//! A branch's own thread puts the query to the branch, when it gets to its place in the stream:
+//! asking from upstream's thread would wait for the branch's stream lock. Upstream waits for all
+//! branches together no longer than [`BUSY_PATIENCE`].
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use crate::fanout::ConsumerId;
+use crate::tee::item::Item;
+use crate::tee::negotiation::allocation::Offer;
+use crate::tee::sink::BUSY_PATIENCE;
+use crate::tee::{CAT, DroneTeePad, Stream, lock, now};
+
+/// A query on its way to the branches, with what they answered.
+pub(crate) struct StreamQuery {
+    query: gst::Query,
+    /// A consumer that joins later gets the query with the cached frames, and is not asked.
+    asked: Vec<Option<ConsumerId>>,
+    answers: Mutex<Vec<Answer>>,
+    answered: Condvar,
+}
+
+/// It holds no pad and no pool: the query stays in the stream until the slowest consumer has passed it.
+struct Answer {
+    id: Option<ConsumerId>,
+    answered: bool,
+    query: Option<gst::Query>,
+}
+
+impl std::fmt::Debug for StreamQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StreamQuery").field(&self.query).finish()
+    }
+}
+
+impl StreamQuery {
+    /// Asks the branches behind `pads` in the place where the stream is now, and waits a little for
+    /// their answers.
+    pub(in crate::tee) fn put(
+        stream: &Stream,
+        query: gst::Query,
+        pads: &[DroneTeePad],
+    ) -> Arc<Self> {
+        let asked = Arc::new(Self {
+            query,
+            asked: pads.iter().map(|pad| pad.imp().id()).collect(),
+            answers: Mutex::default(),
+            answered: Condvar::new(),
+        });
+        if !pads.is_empty() {
+            stream.publish_event(Item::Query(asked.clone()), now());
+            asked.wait();
+        }
+        asked
+    }
+
+    fn wait(&self) {
+        let answers = lock(&self.answers);
+        let missing = |answers: &mut Vec<Answer>| {
+            let mut asked = self.asked.iter();
+            !asked.all(|id| answers.iter().any(|answer| answer.id == *id))
+        };
+        drop(
+            self.answered
+                .wait_timeout_while(answers, BUSY_PATIENCE, missing),
+        );
+    }
+
+    /// Each branch gets a query of its own: copies of one share the arrays that answers go into.
+    fn fresh(&self) -> gst::Query {
+        match self.query.view() {
+            gst::QueryView::Allocation(allocation) => {
+                let (caps, need_pool) = allocation.get_owned();
+                gst::query::Allocation::new(caps.as_ref(), need_pool).into()
+            }
+            _ => self.query.copy(),
+        }
+    }
+
+    /// Puts the query to the branch; called by the branch's thread.
+    pub(in crate::tee) fn put_to(&self, pad: &DroneTeePad) {
+        let id = pad.imp().id();
+        if !self.asked.contains(&id) {
+            return;
+        }
+        let mut query = self.fresh();
+        let own = query.get_mut();
+        let answered = own.is_some_and(|own| pad.peer_query(own));
+        gst::debug!(CAT, obj = pad, "Answered {answered} to {query:?}");
+        let query = if let gst::QueryView::Allocation(allocation) = query.view() {
+            let offer = Offer::new(allocation, answered);
+            pad.imp().peer().remember_offer(offer);
+            None
+        } else {
+            Some(query)
+        };
+        lock(&self.answers).push(Answer {
+            id,
+            answered,
+            query,
+        });
+        self.answered.notify_all();
+    }
+
+    /// What the branch answered, if it did in time.
+    pub(in crate::tee) fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
+        let answers = lock(&self.answers);
+        let answer = answers.iter().find(|answer| answer.id == pad.imp().id())?;
+        Some(answer.answered)
+    }
+
+    /// The query as the first branch that could answer has left it.
+    pub(in crate::tee) fn first_answer(&self) -> Option<gst::Query> {
+        let answers = lock(&self.answers);
+        let mut answered = answers.iter().filter(|answer| answer.answered);
+        answered.find_map(|answer| answer.query.clone())
+    }
+}
