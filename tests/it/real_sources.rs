@@ -14,12 +14,28 @@ struct Run {
 
 impl Run {
     fn start(line: &str) -> Self {
+        let run = Self::paused(line);
+        run.play();
+        run
+    }
+
+    /// No clock runs, and sinks that sync take one frame only.
+    fn paused(line: &str) -> Self {
         init();
         let pipeline = gst::parse::launch(line).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let tee = pipeline.by_name("t").unwrap();
-        pipeline.set_state(gst::State::Playing).unwrap();
+        pipeline.set_state(gst::State::Paused).unwrap();
         Self { pipeline, tee }
+    }
+
+    fn play(&self) {
+        self.pipeline.set_state(gst::State::Playing).unwrap();
+    }
+
+    /// Until that many frames have come.
+    fn wait_published(&self, count: u64) {
+        wait_for("frames", || self.tee.property::<u64>("published") == count);
     }
 
     /// Until the end of the stream; the warnings until then.
@@ -84,10 +100,12 @@ fn assert_warned(warnings: &[String]) {
 #[test]
 fn a_file_that_nothing_clocks_is_warned_of_once() {
     let file = one_gop();
-    let run = Run::start(&format!(
+    let run = Run::paused(&format!(
         "filesrc location={file} ! h264parse ! dronetee name=t \
          t. ! avdec_h264 ! fakesink sync=true t. ! avdec_h264 ! fakesink sync=true"
     ));
+    run.wait_published(60);
+    run.play();
     assert_warned(&run.warnings());
     assert!(run.dropped() > 0);
 }
@@ -143,10 +161,16 @@ fn a_live_source_is_not_warned_of() {
 #[test]
 fn a_live_source_ahead_of_its_time_is_not_warned_of() {
     let run = Run::start(
-        "videotestsrc is-live=true num-buffers=30 timestamp-offset=60000000000 \
-         ! video/x-raw,framerate=30/1 ! dronetee name=t \
-         t.src_slow ! identity sleep-time=200000 ! fakesink sync=false",
+        "appsrc name=in format=time is-live=true \
+         caps=video/x-raw,format=GRAY8,width=8,height=2,framerate=30/1 \
+         ! dronetee name=t ! identity sleep-time=200000 ! fakesink sync=false",
     );
+    let input = run.pipeline.by_name("in").unwrap();
+    let input = input.downcast::<gst_app::AppSrc>().unwrap();
+    for n in 1800..1860 {
+        input.push_buffer(crate::common::frame(n)).unwrap();
+    }
+    input.end_of_stream().unwrap();
     assert_eq!(run.warnings(), [""; 0]);
     assert!(run.dropped() > 0);
 }
@@ -161,31 +185,52 @@ fn offline_processing_that_loses_nothing_is_not_warned_of() {
     assert_eq!(run.dropped(), 0);
 }
 
-/// It was held up, and then catches up with the clock: it is clocked all the same.
+/// Its frames come late, one that is lost is the consumer's fault.
 #[test]
-fn a_burst_that_catches_up_is_not_warned_of() {
+fn a_source_that_is_slower_than_its_time_is_not_warned_of() {
+    let run = Run::start(
+        "videotestsrc num-buffers=45 ! video/x-raw,framerate=30/1 ! identity sleep-time=40000 \
+         ! dronetee name=t ! identity sleep-time=200000 ! fakesink sync=false",
+    );
+    assert_eq!(run.warnings(), [""; 0]);
+    assert!(run.dropped() > 0);
+}
+
+/// The source was held up for 3 s and catches up: its frames come fast, but late.
+#[test]
+fn a_burst_of_late_frames_is_not_warned_of() {
     init();
-    let line = "videotestsrc num-buffers=120 ! video/x-raw,framerate=30/1 ! identity name=valve \
-         ! clocksync ! dronetee name=t t. ! identity sleep-time=10000 ! fakesink sync=false";
+    let line = "videotestsrc num-buffers=60 ! video/x-raw,framerate=30/1 ! identity name=valve \
+         ! dronetee name=t t. ! identity sleep-time=10000 ! fakesink sync=false async=false";
     let pipeline = gst::parse::launch(line).unwrap();
     let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
     let tee = pipeline.by_name("t").unwrap();
-    let valve = pipeline
-        .by_name("valve")
-        .unwrap()
-        .static_pad("src")
-        .unwrap();
+    let valve = pipeline.by_name("valve").unwrap();
+    let valve = valve.static_pad("src").unwrap();
     let types = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
-    let closed = valve
-        .add_probe(types, |_, _| gst::PadProbeReturn::Ok)
-        .unwrap();
+    let closed = valve.add_probe(types, |_, _| gst::PadProbeReturn::Ok);
     pipeline.set_state(gst::State::Playing).unwrap();
-    // No preroll: it goes on as soon as frames come.
-    let bus = pipeline.bus().unwrap();
-    bus.timed_pop_filtered(gst::ClockTime::from_seconds(3), &[gst::MessageType::Error]);
-    valve.remove_probe(closed);
+    wait_for("3 s of the clock", || {
+        let time = pipeline.current_running_time();
+        pipeline.current_state() == gst::State::Playing
+            && time > Some(gst::ClockTime::from_seconds(3))
+    });
+    valve.remove_probe(closed.unwrap());
     let run = Run { pipeline, tee };
     assert_eq!(run.warnings(), [""; 0]);
+    assert!(run.dropped() > 0);
+}
+
+/// Only the last frames are lost, within less than a second of the stream.
+#[test]
+fn a_short_stream_is_warned_of_at_its_end() {
+    let run = Run::paused(
+        "videotestsrc num-buffers=59 ! video/x-raw,framerate=30/1 ! dronetee name=t depth=35 \
+         ! fakesink sync=true",
+    );
+    run.wait_published(59);
+    run.play();
+    assert_warned(&run.warnings());
 }
 
 /// Frames do not wait for upstream's answer, which may need the thread that pushes them.
