@@ -51,6 +51,13 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             let needed = needed.unwrap_or_else(|| self.log.end());
             self.log.release_before(needed, effects);
         }
+        if effects.events_moved || effects.served_changed || effects.report {
+            self.conclude_rest(effects);
+        }
+    }
+
+    /// What has no conclusions in most steps.
+    fn conclude_rest(&mut self, effects: &mut Effects<F, E>) {
         if effects.events_moved {
             let needed = self.registry.needed_events();
             let needed = needed.unwrap_or_else(|| self.log.event_end());

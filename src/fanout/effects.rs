@@ -9,6 +9,30 @@ use smallvec::SmallVec;
 
 use super::types::Sticky;
 
+/// A list that has mostly no item, or one.
+struct Few<T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<T> Few<T> {
+    #[inline]
+    fn new() -> Self {
+        Self {
+            first: None,
+            others: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, item: T) {
+        match self.first {
+            None => self.first = Some(item),
+            Some(_) => self.others.push(item),
+        }
+    }
+}
+
 /// What is freed without the lock.
 #[expect(dead_code, reason = "kept only to be freed")]
 enum Gone<E> {
@@ -24,9 +48,8 @@ enum Gone<E> {
 #[must_use]
 pub(super) struct Effects<F, E> {
     pub(super) wake: SmallVec<[Waker; 8]>,
-    pub(super) frames: SmallVec<[F; 4]>,
-    /// In one list, as there are none in most steps.
-    gone: SmallVec<[Gone<E>; 4]>,
+    frames: Few<F>,
+    gone: Few<Gone<E>>,
     /// Something is due for the thread that reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -46,8 +69,8 @@ impl<F, E> Effects<F, E> {
     pub(super) fn new() -> Self {
         Self {
             wake: SmallVec::new(),
-            frames: SmallVec::new(),
-            gone: SmallVec::new(),
+            frames: Few::new(),
+            gone: Few::new(),
             report: false,
             want_keyframe: false,
             served_changed: false,
@@ -55,6 +78,11 @@ impl<F, E> Effects<F, E> {
             events_moved: false,
             needed: None,
         }
+    }
+
+    #[inline]
+    pub(super) fn free_frame(&mut self, frame: F) {
+        self.frames.push(frame);
     }
 
     pub(super) fn free_event(&mut self, event: E) {
@@ -83,6 +111,8 @@ impl<F, E> Effects<F, E> {
 /// Events to be freed.
 impl<F, E> Extend<E> for Effects<F, E> {
     fn extend<I: IntoIterator<Item = E>>(&mut self, events: I) {
-        self.gone.extend(events.into_iter().map(Gone::Event));
+        for event in events {
+            self.free_event(event);
+        }
     }
 }

@@ -23,8 +23,9 @@
 //! ```
 //!
 //! An activation of a consumer that is active deactivates it first. In `Ended` and `Stopped` each
-//! frame is dropped, for the reason that ended the consumer. What is in a state's name is in
-//! `consumer/service.rs`, with the full table as a test.
+//! frame is dropped, for the reason that ended the consumer; a consumer that is stopped while it is
+//! served drops for `flushing`. `consumer/service.rs` has the states, `tests/parts/service.rs` the
+//! full table of states and inputs.
 //!
 //! # Locks
 //!
@@ -287,6 +288,9 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
 
     /// False if the event that was taken with `stamp` is void: the consumer was stopped since, or
     /// begins anew with the frames that are kept for late joiners.
+    ///
+    /// The branch's thread asks before it pushes an event that comes once: the branch may have been
+    /// linked after the thread had taken the event, which then comes again, behind those frames.
     pub(crate) fn is_current(&self, id: ConsumerId, stamp: Stamp) -> bool {
         self.lock().is_current(id, stamp)
     }

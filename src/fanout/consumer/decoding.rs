@@ -34,7 +34,7 @@ pub(in crate::fanout) enum Verdict {
 }
 
 /// What a consumer's decoder is able to decode next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::fanout) struct Decoding {
     /// No frame but a keyframe.
     needs_keyframe: bool,

@@ -5,6 +5,7 @@ pub(super) mod account;
 pub(super) mod decoding;
 pub(super) mod events;
 pub(super) mod service;
+mod step;
 pub(super) mod window;
 
 use std::sync::Arc;
@@ -14,51 +15,17 @@ use account::{Account, Flight};
 use decoding::{Decoding, Verdict as Use};
 use events::Events;
 use service::{Admission, Greeting, Phase, Service, Verdict};
+pub(super) use step::Step;
 use window::{Room, Window};
 
 use super::effects::Effects;
 use super::figures::Snapshot;
 use super::key::{ConsumerId, Stamp};
 use super::log::{Log, Placed, Start};
-use super::notices::{NoticeQueue, NoticeState};
+use super::notices::NoticeState;
 use super::types::{Done, Event, Limits, Link, Lost, Outcome, TakenFrame};
 use super::upstream::Standing;
 use crate::facts::{DropReason, Ledger, State};
-
-/// What a consumer works with, all of it under the lock.
-pub(super) struct Step<'a, F, E, L> {
-    pub(super) log: &'a Log<F, E>,
-    pub(super) stamp: &'a mut Stamp,
-    pub(super) now: u64,
-    /// Between the start and the stop of a flush.
-    pub(super) flushing: bool,
-    pub(super) notices: &'a mut NoticeQueue<L>,
-    pub(super) effects: &'a mut Effects<F, E>,
-    /// The last answer of `cached_loss`: most consumers ask for the same position.
-    pub(super) loss: (u64, Option<Lost>),
-}
-
-impl<F, E: Event, L> Step<'_, F, E, L> {
-    /// What to tell of the frame at `position`, if no other is useless without it and drops are
-    /// not told one by one.
-    #[inline]
-    fn cached_loss(&mut self, position: u64) -> Option<Lost> {
-        if self.loss.0 != position {
-            let plain = !self.notices.tells_each() && !self.log.is_delta(position + 1);
-            self.loss = (position, plain.then(|| self.lost(position)));
-        }
-        self.loss.1
-    }
-
-    fn lost(&self, position: u64) -> Lost {
-        let entry = self.log.entry(position);
-        entry.map_or_else(Lost::default, |entry| entry.info.lost())
-    }
-
-    fn wake(&mut self, waker: &mut Option<Waker>) {
-        self.effects.wake.extend(waker.take());
-    }
-}
 
 /// What the consumer gets next.
 pub(super) enum Next<E> {
@@ -601,8 +568,8 @@ impl<E: Event, L> Consumer<E, L> {
         })
     }
 
-    /// Nothing is there: `waker` is woken when there is. It is taken, as a clone may be anybody's
-    /// code, which must not run under the lock.
+    /// Nothing is there: `waker` is woken when there is. It is taken, as a clone runs code of the
+    /// application, which must not run under the lock.
     pub(super) fn wait<F>(&mut self, effects: &mut Effects<F, E>, waker: &mut Option<Waker>) {
         let known = |waiting: &Waker| waker.as_ref().is_none_or(|waker| waiting.will_wake(waker));
         if !self.waker.as_ref().is_some_and(known)

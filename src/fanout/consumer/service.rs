@@ -263,7 +263,7 @@ impl Service {
         }
     }
 
-    /// A new life of the stream. Whoever serves the old one is told that it is over.
+    /// A new life of the stream. The thread that serves the old one is told that it is over.
     pub(in crate::fanout) fn reset(&mut self, now: Stamp) {
         let session = match self.phase {
             Phase::Idle => self.session,

@@ -159,7 +159,7 @@ impl<F, E: Event> Log<F, E> {
                 break;
             };
             self.base += 1;
-            effects.frames.push(entry.frame);
+            effects.free_frame(entry.frame);
         }
     }
 

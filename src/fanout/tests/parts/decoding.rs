@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Decoding against a toy decoder, for every group of pictures up to ten frames.
 
-use smallvec::SmallVec;
-
 use crate::fanout::consumer::decoding::{Decoding, Verdict};
 use crate::fanout::types::FrameInfo;
 
 /// Can show a picture only if it has its references.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Toy {
     /// Pictures since the last keyframe came without a gap.
     chain: bool,
@@ -42,99 +40,167 @@ impl Toy {
     }
 }
 
-/// What the core knows of the pictures.
-fn infos(stream: &[Picture]) -> Vec<FrameInfo> {
-    let mut key = 0;
-    let info = |(number, picture): (usize, &Picture)| {
-        let number = number as u64;
-        if *picture == Picture::Key {
-            key = number;
-        }
-        let shown = match picture {
-            Picture::Key | Picture::Delta => 10 * number + 5,
-            Picture::Leading => 10 * key,
-        };
-        FrameInfo {
-            delta: *picture != Picture::Key,
-            pts: Some(shown),
-            ..FrameInfo::default()
-        }
-    };
-    stream.iter().enumerate().map(info).collect()
+/// A stream on its way through the part, and through the toy.
+#[derive(Clone)]
+struct Course {
+    decoding: Decoding,
+    toy: Toy,
+    /// Pictures that wait, those that were lost, and those that came, a bit each.
+    waiting: u32,
+    lost: u32,
+    got: u32,
+    /// Where the consumer takes next.
+    due: usize,
+    first: bool,
+    gap: bool,
 }
 
-/// The pictures that come, a bit each, when those of `lost` are lost while they wait, `lag` pictures
-/// after they came.
-fn serve(stream: &[FrameInfo], lost: u32, lag: usize) -> u32 {
-    let mut decoding = Decoding::new();
-    let mut queue: SmallVec<[usize; 16]> = SmallVec::new();
-    let mut got = 0;
-    let (mut first, mut gap) = (true, false);
-    for step in 0..stream.len() + lag {
-        if let Some(info) = stream.get(step) {
-            match !decoding.needs_keyframe() || decoding.admit(info.delta) {
-                true => queue.push(step),
-                false => gap = true,
-            }
-        }
-        let Some(due) = step.checked_sub(lag) else {
-            continue;
-        };
-        while let Some(number) = queue.first().copied().filter(|number| *number <= due) {
-            queue.remove(0);
-            let info = &stream[number];
-            let verdict = decoding.judge(info);
-            let is_lost = lost & (1 << number) != 0;
-            if verdict == Verdict::Take && !is_lost {
-                decoding.take(info, false, first || gap);
-                got |= 1 << number;
-                (first, gap) = (false, false);
-                continue;
-            }
-            gap = true;
-            if is_lost || verdict == Verdict::Lost {
-                let waiting = queue.iter().map(|number| stream[*number].delta);
-                let aftermath = decoding.after_loss(waiting);
-                queue.drain(..aftermath.useless as usize);
-            }
+impl Course {
+    fn new() -> Self {
+        Self {
+            decoding: Decoding::new(),
+            toy: Toy::default(),
+            waiting: 0,
+            lost: 0,
+            got: 0,
+            due: 0,
+            first: true,
+            gap: false,
         }
     }
-    got
+
+    /// The last picture of `stream` comes, and is lost while it waits if `lost`.
+    fn come(&mut self, stream: &[FrameInfo], lost: bool) {
+        let number = stream.len() - 1;
+        self.lost |= u32::from(lost) << number;
+        let delta = stream[number].delta;
+        match !self.decoding.needs_keyframe() || self.decoding.admit(delta) {
+            true => self.waiting |= 1 << number,
+            false => self.gap = true,
+        }
+    }
+
+    /// The next picture is taken, if it waits; true if it comes.
+    fn take(&mut self, stream: &[FrameInfo]) -> bool {
+        let number = self.due;
+        self.due += 1;
+        let bit = 1 << number;
+        if self.waiting & bit == 0 {
+            return false;
+        }
+        self.waiting ^= bit;
+        let info = &stream[number];
+        let verdict = self.decoding.judge(info);
+        if verdict == Verdict::Take && self.lost & bit == 0 {
+            self.decoding.take(info, false, self.first || self.gap);
+            (self.first, self.gap) = (false, false);
+            self.got |= bit;
+            return true;
+        }
+        self.gap = true;
+        if self.lost & bit != 0 || verdict == Verdict::Lost {
+            let waits = |number: &usize| self.waiting & (1 << number) != 0;
+            let waiting = (self.due..stream.len()).filter(waits);
+            let aftermath = self
+                .decoding
+                .after_loss(waiting.map(|one| stream[one].delta));
+            for _ in 0..aftermath.useless {
+                self.waiting &= self.waiting - 1;
+            }
+        }
+        false
+    }
 }
 
-/// All of `length` pictures of these kinds.
-fn streams(kinds: &[Picture], length: u32) -> impl Iterator<Item = Vec<Picture>> {
-    let kinds = kinds.to_vec();
-    let count = kinds.len().pow(length);
-    (0..count).map(move |mut number| {
-        let pick = |_| {
-            let kind = kinds[number % kinds.len()];
-            number /= kinds.len();
-            kind
-        };
-        (0..length).map(pick).collect()
-    })
+fn info(picture: Picture, number: u64, key: u64) -> FrameInfo {
+    let shown = match picture {
+        Picture::Key | Picture::Delta => 10 * number + 5,
+        Picture::Leading => 10 * key,
+    };
+    FrameInfo {
+        delta: picture != Picture::Key,
+        pts: Some(shown),
+        ..FrameInfo::default()
+    }
+}
+
+/// Looks at a picture of the stream when it is its turn; the last argument: whether it comes.
+type Check<'a> = &'a dyn Fn(&mut Course, &[Picture], usize, bool);
+
+/// Goes through every stream of up to `length` pictures of `kinds`, each lost or not, and has
+/// `check` look at each picture when it is its turn, `lag` pictures after it came.
+struct Tree<'a> {
+    kinds: &'a [Picture],
+    length: usize,
+    lag: usize,
+    pictures: Vec<Picture>,
+    infos: Vec<FrameInfo>,
+    check: Check<'a>,
+}
+
+impl Tree<'_> {
+    fn grow(&mut self, course: &Course) {
+        let number = self.infos.len();
+        if number == self.length {
+            let mut course = course.clone();
+            return (0..self.lag).for_each(|_| self.look(&mut course));
+        }
+        for picture in self.kinds {
+            // Leading pictures come before all others of their keyframe.
+            let is_stray = matches!(self.pictures.last(), None | Some(Picture::Delta));
+            if *picture == Picture::Leading && is_stray {
+                continue;
+            }
+            self.pictures.push(*picture);
+            let key = self.pictures.iter().rposition(|one| *one == Picture::Key);
+            let key = key.unwrap_or(0) as u64;
+            self.infos.push(info(*picture, number as u64, key));
+            for lost in [false, true] {
+                let mut course = course.clone();
+                course.come(&self.infos, lost);
+                if number >= self.lag {
+                    self.look(&mut course);
+                }
+                self.grow(&course);
+            }
+            self.pictures.pop();
+            self.infos.pop();
+        }
+    }
+
+    fn look(&self, course: &mut Course) {
+        let number = course.due;
+        let comes = course.take(&self.infos);
+        (self.check)(course, &self.pictures, number, comes);
+    }
+}
+
+fn every_stream(kinds: &[Picture], length: usize, lag: usize, check: Check<'_>) {
+    let mut tree = Tree {
+        kinds,
+        length,
+        lag,
+        pictures: Vec::new(),
+        infos: Vec::new(),
+        check,
+    };
+    tree.grow(&Course::new());
 }
 
 #[test]
 fn what_comes_can_be_shown_and_all_that_can_be_shown_comes() {
-    for length in 1..=10 {
-        for stream in streams(&[Picture::Key, Picture::Delta], length) {
-            let infos = infos(&stream);
-            for lost in 0..1 << length {
-                let got = serve(&infos, lost, (lost % 4) as usize);
-                let mut toy = Toy::default();
-                for (number, picture) in stream.iter().enumerate() {
-                    let is_lost = lost & (1 << number) != 0;
-                    let shows = toy.see(*picture, !is_lost);
-                    assert_eq!(
-                        (got & (1 << number) != 0),
-                        shows,
-                        "{number} of {stream:?} less {lost:b}"
-                    );
-                }
-            }
-        }
+    for lag in [0, 3] {
+        every_stream(
+            &[Picture::Key, Picture::Delta],
+            10,
+            lag,
+            &|course, stream, number, comes| {
+                let is_lost = course.lost & (1 << number) != 0;
+                let shows = course.toy.see(stream[number], !is_lost);
+                let lost = course.lost;
+                assert_eq!(comes, shows, "{number} of {stream:?} less {lost:b}");
+            },
+        );
     }
 }
 
@@ -142,42 +208,22 @@ fn what_comes_can_be_shown_and_all_that_can_be_shown_comes() {
 /// although it could show them. None comes that it can not.
 #[test]
 fn no_leading_picture_comes_without_its_references() {
-    for length in 1..=7 {
-        for stream in streams(&[Picture::Key, Picture::Delta, Picture::Leading], length) {
-            // Leading pictures come before all others of their keyframe.
-            let follows = |pair: &[Picture]| pair[0] == Picture::Delta;
-            let is_stray = |pair: &[Picture]| pair[1] == Picture::Leading && follows(pair);
-            if stream[0] == Picture::Leading || stream.windows(2).any(is_stray) {
-                continue;
+    let kinds = [Picture::Key, Picture::Delta, Picture::Leading];
+    for lag in [0, 2] {
+        every_stream(&kinds, 8, lag, &|course, stream, number, comes| {
+            let (lost, got) = (course.lost, course.got);
+            let shows = course.toy.see(stream[number], comes);
+            assert!(!comes || shows, "{number} of {stream:?} less {lost:b}");
+            // Nothing is lost but the leading pictures behind the keyframes that the consumer starts
+            // at, and so at each that follows a loss.
+            let key = stream[..=number]
+                .iter()
+                .rposition(|one| *one == Picture::Key);
+            let comes_before = key.is_some_and(|key| key > 0 && got & (1 << (key - 1)) != 0);
+            let wanted = stream[number] != Picture::Leading || comes_before;
+            if lost == 0 {
+                assert_eq!(comes, wanted && key.is_some(), "{number} of {stream:?}");
             }
-            let infos = infos(&stream);
-            for lost in 0..1 << length {
-                let got = serve(&infos, lost, (lost % 3) as usize);
-                let mut toy = Toy::default();
-                for (number, picture) in stream.iter().enumerate() {
-                    let shows = toy.see(*picture, got & (1 << number) != 0);
-                    assert!(
-                        got & (1 << number) == 0 || shows,
-                        "{number} of {stream:?} less {lost:b}"
-                    );
-                }
-                // Nothing is lost but the leading pictures behind the keyframes that the consumer
-                // starts at, and so at each that follows a loss.
-                let mut comes_before = false;
-                for (number, picture) in stream.iter().enumerate().filter(|_| lost == 0) {
-                    let comes = got & (1 << number) != 0;
-                    let key = stream[..=number]
-                        .iter()
-                        .rposition(|one| *one == Picture::Key);
-                    comes_before = match picture {
-                        Picture::Key => number > 0 && got & (1 << (number - 1)) != 0,
-                        _ => comes_before,
-                    };
-                    let wanted = *picture != Picture::Leading || comes_before;
-                    let wanted = wanted && key.is_some();
-                    assert_eq!(comes, wanted, "{number} of {stream:?}");
-                }
-            }
-        }
+        });
     }
 }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the consumers share in one step under the lock.
+
+use std::task::Waker;
+
+use crate::fanout::effects::Effects;
+use crate::fanout::key::Stamp;
+use crate::fanout::log::Log;
+use crate::fanout::notices::NoticeQueue;
+use crate::fanout::types::{Event, Lost};
+
+/// What a consumer works with, all of it under the lock.
+pub(in crate::fanout) struct Step<'a, F, E, L> {
+    pub(in crate::fanout) log: &'a Log<F, E>,
+    pub(in crate::fanout) stamp: &'a mut Stamp,
+    pub(in crate::fanout) now: u64,
+    /// Between the start and the stop of a flush.
+    pub(in crate::fanout) flushing: bool,
+    pub(in crate::fanout) notices: &'a mut NoticeQueue<L>,
+    pub(in crate::fanout) effects: &'a mut Effects<F, E>,
+    /// The last answer of `cached_loss`: most consumers ask for the same position.
+    pub(in crate::fanout) loss: (u64, Option<Lost>),
+}
+
+impl<F, E: Event, L> Step<'_, F, E, L> {
+    /// What to tell of the frame at `position`, if no other is useless without it and drops are
+    /// not told one by one.
+    #[inline]
+    pub(super) fn cached_loss(&mut self, position: u64) -> Option<Lost> {
+        if self.loss.0 != position {
+            let plain = !self.notices.tells_each() && !self.log.is_delta(position + 1);
+            self.loss = (position, plain.then(|| self.lost(position)));
+        }
+        self.loss.1
+    }
+
+    pub(super) fn lost(&self, position: u64) -> Lost {
+        let entry = self.log.entry(position);
+        entry.map_or_else(Lost::default, |entry| entry.info.lost())
+    }
+
+    pub(super) fn wake(&mut self, waker: &mut Option<Waker>) {
+        self.effects.wake.extend(waker.take());
+    }
+}
