@@ -277,9 +277,9 @@ impl<F, E: Event> Log<F, E> {
         if let Some(old) = old {
             let sticky = old.dissolve(effects);
             effects.free_sticky(sticky);
+            effects.frames_moved = true;
+            effects.events_moved = true;
         }
-        effects.frames_moved = true;
-        effects.events_moved = true;
     }
 
     /// Frames kept for late joiners from now on; true if those that are kept were too many.
