@@ -278,9 +278,10 @@ fn a_receiver_that_joins_after_the_end_gets_it() {
 fn a_seek_of_the_pipeline_reaches_upstream_and_each_end_is_told() {
     for branch in ["", "t. ! fakesink sync=false"] {
         init();
+        // Clocked, so that no end is on its way when the second sink of the two seeks.
         let line = format!(
             "videotestsrc ! video/x-raw,width=16,height=16,framerate=100/1 \
-             ! dronetee name=t depth=20 {branch}"
+             ! clocksync ! dronetee name=t depth=20 {branch}"
         );
         let pipeline = gst::parse::launch(&line).unwrap();
         let player = Player::of(pipeline.downcast().unwrap());
