@@ -3,12 +3,13 @@
 
 use glib::prelude::*;
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 use super::error::Error;
 use super::receiver::FrameReceiver;
 use super::subscription::ConsumerBuilder;
 use crate::facts::Health;
-use crate::tee::DroneTee;
+use crate::tee::{self, DroneTee};
 
 /// The three consumers that a drone has.
 pub mod consumers {
@@ -37,7 +38,7 @@ impl FramePublisher {
     ///
     /// [`Error::NotADroneTee`] for any other element.
     pub fn new(element: &gst::Element) -> Result<Self, Error> {
-        match DroneTee::of(element) {
+        match tee::dronetee(element) {
             Some(tee) => Ok(Self {
                 tee: tee.downgrade(),
             }),
@@ -87,13 +88,13 @@ impl FramePublisher {
     /// Frames that arrived at the element since READY→PAUSED; 0 when it is gone. Does not
     /// block.
     pub fn published(&self) -> u64 {
-        self.tee().map_or(0, |tee| tee.totals().published)
+        self.tee().map_or(0, |tee| tee.imp().published())
     }
 
     /// How the stream and all its consumers do, in one snapshot; empty when the element is gone.
     /// Does not block.
     pub fn health(&self) -> Health {
         self.tee()
-            .map_or_else(|_| Health::default(), |tee| tee.health())
+            .map_or_else(|_| Health::default(), |tee| tee.imp().health())
     }
 }

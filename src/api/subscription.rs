@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::error::Error;
 use super::publisher::FramePublisher;
 use super::receiver::FrameReceiver;
+use gst::subclass::prelude::*;
+
 use crate::tee::{MAX_DEPTH, ReceiverLimits, Refusal};
 
 /// Limits for a new consumer, see [`FramePublisher::consumer`].
@@ -64,7 +66,7 @@ impl ConsumerBuilder {
             max_age,
             max_lag: self.max_lag,
         };
-        match tee.add_receiver(&self.name, limits) {
+        match tee.imp().add_receiver(&self.name, limits) {
             Ok(pad) => Ok(FrameReceiver::new(pad)),
             Err(refusal) => Err(why(refusal, self.name)),
         }

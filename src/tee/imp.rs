@@ -1,152 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The element's subclass: templates, properties, request and release, states, ChildProxy.
-
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+//! The element as GObject and GStreamer see it: templates, properties, states, ChildProxy.
 
 use glib::prelude::*;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use once_cell::sync::{Lazy, OnceCell};
+use once_cell::sync::Lazy;
 
-use super::as_sink::AsSink;
-use super::consumers::Names;
-use super::helpers::Helpers;
-use super::negotiation::allocation::Promised;
+use super::element::DroneTee;
 use super::negotiation::caps;
-use super::props::{self, Settings};
-use super::reporter::Reporter;
-use super::sink::Incoming;
-use super::{CAT, DroneTeePad, Stream, lock, now};
-use crate::fanout::ReportConfig;
-
-/// How long a stop waits in all: for pushes to return, for messages to be sent, for helpers.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
-
-pub struct DroneTee {
-    pub(super) sinkpad: gst::Pad,
-    pub(super) stream: Arc<Stream>,
-    pub(super) helpers: Helpers,
-    settings: Mutex<Settings>,
-    incoming: Mutex<Incoming>,
-    /// Set once, when the element is made.
-    reporter: OnceCell<Arc<Reporter>>,
-    /// By the last answer to ALLOCATION.
-    promised: Mutex<Promised>,
-    pub(super) names: Names,
-    pub(super) as_sink: AsSink,
-}
-
-impl DroneTee {
-    pub(super) fn settings(&self) -> Settings {
-        lock(&self.settings).clone()
-    }
-
-    pub(super) fn incoming(&self) -> MutexGuard<'_, Incoming> {
-        lock(&self.incoming)
-    }
-
-    pub(super) fn current_caps(&self) -> Option<gst::Caps> {
-        self.incoming().caps.clone()
-    }
-
-    pub(super) fn depth_of(&self, pad: &DroneTeePad) -> u32 {
-        let depth = pad.imp().settings().limits(self.settings().depth).depth;
-        u32::try_from(depth).unwrap_or(props::MAX_DEPTH)
-    }
-
-    pub(super) fn note_promised(&self, promised: Promised) {
-        *lock(&self.promised) = promised;
-    }
-
-    pub(super) fn promised(&self) -> Promised {
-        *lock(&self.promised)
-    }
-
-    pub(super) fn reporter(&self) -> &Arc<Reporter> {
-        self.reporter.get_or_init(|| {
-            let weak = self.obj().downgrade();
-            let post = move |notice| {
-                if let Some(tee) = weak.upgrade() {
-                    tee.imp().post(notice);
-                }
-            };
-            Arc::new(Reporter::new(self.stream.clone(), post))
-        })
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut lock(&self.settings));
-        self.stream
-            .set_gop_capacity(|| self.settings().gop_cache.into());
-        for pad in self.obj().consumers() {
-            pad.imp().apply();
-        }
-        self.apply_report();
-        self.renew_if_outgrown();
-    }
-
-    /// As all settings, these are read under the core's lock, so that of two that are made at once
-    /// the last one stays.
-    pub(super) fn apply_report(&self) {
-        let pads = self.obj().consumers();
-        self.stream.set_report(|| {
-            let settings = self.settings();
-            let noisy = pads.iter().any(|pad| !pad.imp().is_silent());
-            ReportConfig {
-                drops: settings.post_drop_messages || settings.qos_messages || noisy,
-                messages: settings.post_drop_messages,
-                interval: u64::from(settings.drop_messages_interval) * 1_000_000,
-                stall_timeout: settings.stall_timeout,
-            }
-        });
-    }
-
-    // ---- states ----------------------------------------------------------------------------
-
-    fn start(&self) -> Result<(), gst::StateChangeError> {
-        self.stream.reset();
-        *self.incoming() = Incoming::default();
-        self.start_as_sink();
-        self.note_promised(Promised::NotAsked);
-        for pad in self.obj().consumers() {
-            pad.imp().reset();
-        }
-        self.apply_report();
-        self.reporter().start().map_err(|error| {
-            gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread: {error}"]);
-            gst::StateChangeError
-        })?;
-        for pad in self.obj().consumers().iter().filter(|pad| pad.is_active()) {
-            // Requested while the state changed, and so reset after it had joined.
-            pad.imp()
-                .activate(true)
-                .map_err(|_| gst::StateChangeError)?;
-        }
-        Ok(())
-    }
-
-    fn stop(&self) {
-        self.stop_as_sink();
-        let deadline = Instant::now() + STOP_PATIENCE;
-        let pads = self.obj().consumers();
-        for pad in &pads {
-            if !pad.imp().wait_left(deadline) {
-                gst::warning!(
-                    CAT,
-                    obj = pad,
-                    "The branch has not returned, leaving it behind"
-                );
-            }
-            if let Some(id) = pad.imp().id() {
-                self.stream.summarize(id, now());
-            }
-        }
-        self.reporter().wait_sent(deadline);
-        self.reporter().stop(deadline);
-        self.helpers.wait_done(deadline);
-    }
-}
+use super::{CAT, now, props};
 
 #[glib::object_subclass]
 impl ObjectSubclass for DroneTee {
@@ -180,17 +42,7 @@ impl ObjectSubclass for DroneTee {
                 Self::catch_panic_pad_function(parent, || false, |tee| tee.sink_query(pad, query))
             })
             .build();
-        Self {
-            sinkpad,
-            stream: Arc::new(Stream::new()),
-            helpers: Helpers::default(),
-            settings: Mutex::default(),
-            incoming: Mutex::default(),
-            reporter: OnceCell::new(),
-            promised: Mutex::default(),
-            names: Names::default(),
-            as_sink: AsSink::default(),
-        }
+        Self::new(sinkpad)
     }
 }
 
@@ -213,7 +65,7 @@ impl ObjectImpl for DroneTee {
     }
 
     fn dispose(&self) {
-        self.reporter().stop(Instant::now());
+        self.dispose_voices();
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -238,7 +90,7 @@ impl ObjectImpl for DroneTee {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = self.settings();
+        let settings = self.settings.get();
         match pspec.name() {
             "depth" => settings.depth.to_value(),
             "published" => self.stream.totals(now()).published.to_value(),
@@ -312,8 +164,11 @@ impl ElementImpl for DroneTee {
     }
 
     fn send_event(&self, event: gst::Event) -> bool {
-        let sent = self.send_as_sink(&event);
-        sent.unwrap_or_else(|| self.parent_send_event(event))
+        if self.takes_as_sink(&event) {
+            self.sinkpad.push_event(event)
+        } else {
+            self.parent_send_event(event)
+        }
     }
 
     fn change_state(
@@ -324,11 +179,11 @@ impl ElementImpl for DroneTee {
             self.start()?;
         }
         if transition == gst::StateChange::PlayingToPaused {
-            self.play_as_sink(false);
+            self.set_playing(false);
         }
         let result = self.parent_change_state(transition);
         match transition {
-            gst::StateChange::PausedToPlaying if result.is_ok() => self.play_as_sink(true),
+            gst::StateChange::PausedToPlaying if result.is_ok() => self.set_playing(true),
             gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
             gst::StateChange::ReadyToNull | gst::StateChange::NullToNull => self.stream.dismiss(),

@@ -1,162 +1,124 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What goes on the bus.
 
-use glib::prelude::*;
-use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::{CAT, Label, Snapshot, imp};
+use super::flows::flow_name;
+use super::stats::summary;
+use super::{CAT, DroneTee, DroneTeePad, Label};
 use crate::facts::State;
 use crate::fanout::{DropNotice, Notice};
 
-impl imp::DroneTee {
-    pub(super) fn post(&self, notice: Notice<Label>) {
-        match notice {
-            Notice::Drop(notice) => self.post_drop(&notice),
-            Notice::State {
-                label,
-                state,
-                previous,
-                flow,
-                in_flight_for,
-            } => {
-                gst::info!(
-                    CAT,
-                    imp = self,
-                    "{}: {} → {}",
-                    label.consumer,
-                    previous.name(),
-                    state.name()
-                );
-                let message = gst::Structure::builder("dronetee-consumer")
-                    .field("consumer", &label.consumer)
-                    .field("pad", &label.pad)
-                    .field("state", state.name())
-                    .field("previous", previous.name())
-                    .field("flow", flow_name(flow))
-                    .field("in-flight-for", in_flight_for)
-                    .build();
-                self.post_structure(message);
-                self.notify_state(&label, state, previous);
-            }
-            Notice::Summary(snapshot) => self.post_summary(&snapshot),
-            Notice::EventsDropped { label } => gst::warning!(
-                CAT,
-                imp = self,
-                "Too many events wait for {}: the oldest are dropped",
-                label.consumer
-            ),
-            Notice::GopTruncated { capacity } => {
-                let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
-                self.post_structure(
-                    gst::Structure::builder("dronetee-gop-truncated")
-                        .field("capacity", capacity)
-                        .build(),
-                );
-            }
-        }
-    }
-
-    fn post_drop(&self, notice: &DropNotice<Label>) {
-        let settings = self.settings();
-        let DropNotice {
+/// Sends the messages, and notifies the properties, that a notice is about.
+pub(super) fn post(element: &DroneTee, notice: Notice<Label>, qos_messages: impl FnOnce() -> bool) {
+    match notice {
+        Notice::Drop(notice) => post_drop(element, &notice, qos_messages()),
+        Notice::State {
             label,
-            ledger,
-            lost,
-            ..
-        } = notice;
-        if let Some(count) = notice.count {
-            let none = u64::MAX;
-            let message = gst::Structure::builder("dronetee-drop")
+            state,
+            previous,
+            flow,
+            in_flight_for,
+        } => {
+            let (was, is) = (previous.name(), state.name());
+            gst::info!(CAT, obj = element, "{}: {was} → {is}", label.consumer);
+            let message = gst::Structure::builder("dronetee-consumer")
                 .field("consumer", &label.consumer)
                 .field("pad", &label.pad)
-                .field("reason", notice.reason.name())
-                .field("tag", notice.reason.tag(&label.consumer))
-                .field("count", count)
-                .field("total", notice.total)
-                .field("in", ledger.frames_in)
-                .field("out", ledger.frames_out)
-                .field("dropped", ledger.dropped.total())
-                .field("timestamp", lost.pts().unwrap_or(none))
-                .field("running-time", lost.running_time().unwrap_or(none))
+                .field("state", is)
+                .field("previous", was)
+                .field("flow", flow_name(flow))
+                .field("in-flight-for", in_flight_for)
                 .build();
-            self.post_structure(message);
+            post_structure(element, message);
+            notify_state(&label, state, previous);
         }
-        let Some(pad) = label.pad() else {
-            return;
-        };
-        if settings.qos_messages {
-            let time = |ns: Option<u64>| ns.map(gst::ClockTime::from_nseconds);
-            let message = gst::message::Qos::builder(true)
-                .src(&pad)
-                .running_time_if_some(time(lost.running_time()))
-                .timestamp_if_some(time(lost.pts()))
-                .stats(
-                    gst::format::Buffers::from_u64(ledger.frames_out),
-                    gst::format::Buffers::from_u64(ledger.dropped.total()),
-                )
+        Notice::Summary(snapshot) => {
+            let mut message = summary(&snapshot);
+            message.set_name("dronetee-summary");
+            post_structure(element, message);
+        }
+        Notice::EventsDropped { label } => gst::warning!(
+            CAT,
+            obj = element,
+            "Too many events wait for {}: the oldest are dropped",
+            label.consumer
+        ),
+        Notice::GopTruncated { capacity } => {
+            let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+            let message = gst::Structure::builder("dronetee-gop-truncated")
+                .field("capacity", capacity)
                 .build();
-            self.post_message(message);
+            post_structure(element, message);
         }
-        if !pad.imp().is_silent() {
-            pad.notify("dropped");
-        }
-    }
-
-    fn post_summary(&self, snapshot: &Snapshot) {
-        let mut message = self.summary_of(snapshot);
-        message.set_name("dronetee-summary");
-        self.post_structure(message);
-    }
-
-    fn notify_state(&self, label: &Label, state: State, previous: State) {
-        if let Some(pad) = label.pad() {
-            pad.notify("state");
-            if state.is_healthy() != previous.is_healthy() {
-                pad.notify("is-healthy");
-            }
-        }
-    }
-
-    fn post_structure(&self, structure: gst::Structure) {
-        let message = gst::message::Element::builder(structure)
-            .src(&*self.obj())
-            .build();
-        self.post_message(message);
-    }
-
-    fn post_message(&self, message: gst::Message) {
-        // Nobody listens without a bus.
-        let _ = self.obj().post_message(message);
     }
 }
 
-/// The name of a flow return given by its number.
-pub(super) fn flow_name(flow: i32) -> &'static str {
-    known_flow(flow).1
-}
-
-pub(super) fn flow_from(flow: i32) -> gst::FlowReturn {
-    known_flow(flow).0
-}
-
-/// Numbers without a name of their own are custom errors or successes.
-fn known_flow(flow: i32) -> (gst::FlowReturn, &'static str) {
-    let unnamed = match flow {
-        1.. => (gst::FlowReturn::CustomSuccess, "custom-success"),
-        _ => (gst::FlowReturn::CustomError, "custom-error"),
+fn post_drop(element: &DroneTee, notice: &DropNotice<Label>, qos_messages: bool) {
+    if let Some(count) = notice.count {
+        post_structure(element, drop_structure(notice, count));
+    }
+    let Some(pad) = notice.label.pad() else {
+        return;
     };
-    let named = |known: &(gst::FlowReturn, &str)| known.0.into_glib() == flow;
-    FLOWS.into_iter().find(named).unwrap_or(unnamed)
+    if qos_messages {
+        post_message(element, qos_message(&pad, notice));
+    }
+    if !pad.imp().is_silent() {
+        pad.notify("dropped");
+    }
 }
 
-const FLOWS: [(gst::FlowReturn, &str); 7] = [
-    (gst::FlowReturn::Ok, "ok"),
-    (gst::FlowReturn::NotLinked, "not-linked"),
-    (gst::FlowReturn::Flushing, "flushing"),
-    (gst::FlowReturn::Eos, "eos"),
-    (gst::FlowReturn::NotNegotiated, "not-negotiated"),
-    (gst::FlowReturn::Error, "error"),
-    (gst::FlowReturn::NotSupported, "not-supported"),
-];
+fn drop_structure(notice: &DropNotice<Label>, count: u64) -> gst::Structure {
+    let (label, ledger, lost) = (&notice.label, &notice.ledger, &notice.lost);
+    let none = u64::MAX;
+    gst::Structure::builder("dronetee-drop")
+        .field("consumer", &label.consumer)
+        .field("pad", &label.pad)
+        .field("reason", notice.reason.name())
+        .field("tag", notice.reason.tag(&label.consumer))
+        .field("count", count)
+        .field("total", notice.total)
+        .field("in", ledger.frames_in)
+        .field("out", ledger.frames_out)
+        .field("dropped", ledger.dropped.total())
+        .field("timestamp", lost.pts().unwrap_or(none))
+        .field("running-time", lost.running_time().unwrap_or(none))
+        .build()
+}
+
+fn qos_message(pad: &DroneTeePad, notice: &DropNotice<Label>) -> gst::Message {
+    let (ledger, lost) = (&notice.ledger, &notice.lost);
+    let time = |ns: Option<u64>| ns.map(gst::ClockTime::from_nseconds);
+    gst::message::Qos::builder(true)
+        .src(pad)
+        .running_time_if_some(time(lost.running_time()))
+        .timestamp_if_some(time(lost.pts()))
+        .stats(
+            gst::format::Buffers::from_u64(ledger.frames_out),
+            gst::format::Buffers::from_u64(ledger.dropped.total()),
+        )
+        .build()
+}
+
+fn notify_state(label: &Label, state: State, previous: State) {
+    if let Some(pad) = label.pad() {
+        pad.notify("state");
+        if state.is_healthy() != previous.is_healthy() {
+            pad.notify("is-healthy");
+        }
+    }
+}
+
+fn post_structure(element: &DroneTee, structure: gst::Structure) {
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    post_message(element, message);
+}
+
+fn post_message(element: &DroneTee, message: gst::Message) {
+    // Without a bus the message is for no application.
+    let _ = element.post_message(message);
+}

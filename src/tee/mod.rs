@@ -38,11 +38,13 @@
 mod answers;
 mod as_sink;
 mod asking;
-mod consumers;
+mod element;
+mod flows;
 mod helpers;
 mod imp;
-mod inquiry;
+mod input;
 mod item;
+mod latency;
 mod messages;
 mod negotiation;
 mod output;
@@ -51,21 +53,22 @@ mod props;
 mod receivers;
 mod registration;
 mod reporter;
-mod sink;
+mod role;
 mod state;
 mod stats;
+mod timings;
+mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::fanout::{self, Fanout};
-pub(crate) use consumers::Refusal;
 pub(crate) use item::Item;
 use once_cell::sync::Lazy;
-pub(crate) use output::Label;
+pub(crate) use output::{Label, Refusal};
 pub(crate) use props::MAX_DEPTH;
 pub(crate) use receivers::{Place, ReceiverLimits};
-pub(crate) use registration::register;
+pub(crate) use registration::{dronetee, register};
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
@@ -94,7 +97,7 @@ glib::wrapper! {
     /// ```text
     /// … ! dronetee name=t  t.src_detection_client ! slow  t.src_telemetry ! fast
     /// ```
-    pub struct DroneTee(ObjectSubclass<imp::DroneTee>)
+    pub struct DroneTee(ObjectSubclass<element::DroneTee>)
         @extends gst::Element, gst::Object,
         @implements gst::ChildProxy;
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
-use gst::subclass::prelude::*;
 
-use super::{imp, now};
+use super::{Stream, now};
 use crate::facts::DropReason;
 
 /// A clocked frame does not come before its time; one that comes that much before is not clocked, ns.
 const AHEAD: u64 = 1_000_000_000;
 /// From then on the measured frame rate is one, ns since the first frame.
 const RATE_KNOWN: u64 = 1_000_000_000;
+
+/// Upstream is being asked whether it is live, or its answer left nothing to ask. Another one for each
+/// life of the element: a late answer is not for the next.
+pub(super) type Asked = Arc<AtomicBool>;
 
 /// How the frames come, as the sink pad sees it.
 #[derive(Debug)]
@@ -27,9 +30,7 @@ pub(super) struct Pace {
     newest: Option<u64>,
     /// Running time of the frame at which to look next, ns.
     next: u64,
-    /// Upstream is being asked whether it is live, or its answer left nothing to ask. Another one for
-    /// each life of the element: a late answer is not for the next.
-    asked: Arc<AtomicBool>,
+    asked: Asked,
 }
 
 impl Default for Pace {
@@ -50,7 +51,14 @@ pub(super) struct Due {
     /// Whether the frame of this running time is ahead of the clock.
     ahead: Option<u64>,
     /// Whether the depths fit to the frame rate, which is known from now on.
-    rate: bool,
+    pub(super) rate: bool,
+}
+
+impl Due {
+    #[inline]
+    pub(super) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
 }
 
 impl Pace {
@@ -81,78 +89,68 @@ impl Pace {
         self.next = AHEAD;
     }
 
+    pub(super) fn asked(&self) -> Asked {
+        self.asked.clone()
+    }
+
     pub(super) fn is_rate_known(&self, now: u64) -> bool {
         self.first
             .is_some_and(|first| now.saturating_sub(first) >= RATE_KNOWN)
     }
 }
 
-impl imp::DroneTee {
-    /// Never waits: what has to ask somebody is done by a helper thread.
-    pub(super) fn look(&self, due: Due) {
-        if due.rate {
-            let tee = self.obj().clone();
-            self.helpers.run(move || tee.imp().check_latencies());
-        }
-        let Some(start) = due.ahead else { return };
-        let asked = self.incoming().pace.asked.clone();
-        if asked.load(Ordering::Acquire) || !self.is_ahead(start) || !self.has_lost() {
-            return;
-        }
-        if !asked.swap(true, Ordering::AcqRel) {
-            let tee = self.obj().clone();
-            self.helpers
-                .run(move || tee.imp().warn_if_not_clocked(&asked));
-        }
-    }
+/// True for a frame that a clock before the element would not have let pass yet.
+fn is_ahead(element: &gst::Element, start: u64) -> bool {
+    let time = match element.current_state() {
+        gst::State::Playing => element
+            .clock()
+            .map(|clock| clock.time())
+            .zip(element.base_time())
+            .map(|(now, base)| now.saturating_sub(base)),
+        // The running time when it was paused.
+        _ => element.start_time(),
+    };
+    time.is_some_and(|time| start >= time.nseconds().saturating_add(AHEAD))
+}
 
-    /// True for a frame that a clock before the element would not have let pass yet.
-    fn is_ahead(&self, start: u64) -> bool {
-        let element = self.obj();
-        let time = match element.current_state() {
-            gst::State::Playing => element
-                .clock()
-                .map(|clock| clock.time())
-                .zip(element.base_time())
-                .map(|(now, base)| now.saturating_sub(base)),
-            // The running time when it was paused.
-            _ => element.start_time(),
-        };
-        time.is_some_and(|time| start >= time.nseconds().saturating_add(AHEAD))
-    }
+/// True if frames came faster than consumers took them.
+fn has_lost(stream: &Stream) -> bool {
+    let (_, consumers) = stream.snapshot(now());
+    let too_fast = [DropReason::Slow, DropReason::WaitingKeyframe];
+    let mut drops = consumers.iter().map(|consumer| consumer.ledger.dropped);
+    drops.any(|drops| too_fast.iter().any(|reason| drops.get(*reason) > 0))
+}
 
-    /// True if frames came faster than consumers took them.
-    fn has_lost(&self) -> bool {
-        let (_, consumers) = self.stream.snapshot(now());
-        let too_fast = [DropReason::Slow, DropReason::WaitingKeyframe];
-        let mut drops = consumers.iter().map(|consumer| consumer.ledger.dropped);
-        drops.any(|drops| too_fast.iter().any(|reason| drops.get(*reason) > 0))
-    }
+/// Whether upstream is to be asked if it is live, which is for a helper; true once at a time.
+pub(super) fn asks_if_live(
+    asked: &Asked,
+    element: &gst::Element,
+    stream: &Stream,
+    due: Due,
+) -> bool {
+    let Some(start) = due.ahead else { return false };
+    let is_due = !asked.load(Ordering::Acquire) && is_ahead(element, start) && has_lost(stream);
+    is_due && !asked.swap(true, Ordering::AcqRel)
+}
 
-    /// Asks upstream, which may take its time.
-    fn warn_if_not_clocked(&self, asked: &Arc<AtomicBool>) {
-        let mut query = gst::query::Latency::new();
-        let answered = self.sinkpad.peer_query(&mut query);
-        let live = query
-            .structure()
-            .filter(|_| answered)
-            .and_then(|fields| fields.get::<bool>("live").ok());
-        match live {
-            Some(true) => {}
-            Some(false) if Arc::ptr_eq(asked, &self.incoming().pace.asked) => {
-                gst::element_imp_warning!(
-                    self,
-                    gst::StreamError::Failed,
-                    (
-                        "The source is not live and nothing clocks it: frames come before their \
-                         time, and consumers lose them. Put clocksync (or identity sync=true) \
-                         before {}",
-                        self.obj().name()
-                    )
-                );
-            }
-            Some(false) => {}
-            None => asked.store(false, Ordering::Release),
+/// Asks upstream, which may take its time; true if it is not live and `is_current`, so that there is
+/// something to warn of.
+pub(super) fn is_unclocked(
+    asked: &Asked,
+    sinkpad: &gst::Pad,
+    is_current: impl FnOnce() -> bool,
+) -> bool {
+    let mut query = gst::query::Latency::new();
+    let answered = sinkpad.peer_query(&mut query);
+    let live = query
+        .structure()
+        .filter(|_| answered)
+        .and_then(|fields| fields.get::<bool>("live").ok());
+    match live {
+        Some(is_live) => !is_live && is_current(),
+        None => {
+            asked.store(false, Ordering::Release);
+            false
         }
     }
 }

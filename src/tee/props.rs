@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The properties: names, units, defaults, and when they may be set.
 
+use std::sync::{Arc, Mutex};
+
 use glib::prelude::*;
 use gst::prelude::*;
 
+use super::lock;
 use super::state::PadState;
 use crate::facts::DropReason;
-use crate::fanout::Limits;
+use crate::fanout::{Limits, ReportConfig};
 
 pub(super) const DEFAULT_DEPTH: u32 = 4;
 pub(crate) const MAX_DEPTH: u32 = 4096;
@@ -40,6 +43,32 @@ impl Default for Settings {
             qos_messages: DEFAULT_QOS_MESSAGES,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
         }
+    }
+}
+
+impl Settings {
+    /// How drops are told; `notifies` if a pad's property is to be notified.
+    pub(super) fn report(&self, notifies: bool) -> ReportConfig {
+        ReportConfig {
+            drops: self.post_drop_messages || self.qos_messages || notifies,
+            messages: self.post_drop_messages,
+            interval: u64::from(self.drop_messages_interval) * 1_000_000,
+            stall_timeout: self.stall_timeout,
+        }
+    }
+}
+
+/// The element's settings, which its pads read too.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedSettings(Arc<Mutex<Settings>>);
+
+impl SharedSettings {
+    pub(super) fn get(&self) -> Settings {
+        lock(&self.0).clone()
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.0));
     }
 }
 

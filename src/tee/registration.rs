@@ -46,11 +46,9 @@ pub(crate) fn register(plugin: Option<&gst::Plugin>) -> Result<(), glib::BoolErr
     gst::Element::register(plugin, "dronetee", gst::Rank::NONE, DroneTee::static_type())
 }
 
-impl DroneTee {
-    /// The element, if it is a `dronetee` of this copy of the crate.
-    pub(crate) fn of(element: &gst::Element) -> Option<&Self> {
-        // Where there is no dronetee at all, the question takes no names from the plugin's file.
-        glib::Type::from_name(ELEMENT)?;
-        has_types().then(|| element.downcast_ref()).flatten()
-    }
+/// The element, if it is a `dronetee` of this copy of the crate.
+pub(crate) fn dronetee(element: &gst::Element) -> Option<&DroneTee> {
+    // Where there is no dronetee at all, the question takes no names from the plugin's file.
+    glib::Type::from_name(ELEMENT)?;
+    has_types().then(|| element.downcast_ref()).flatten()
 }

@@ -1,77 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The structures behind `stats`.
+//! The structures behind `stats`, and the same as plain data.
+
+use std::time::Duration;
 
 use glib::prelude::*;
 use gst::subclass::prelude::*;
-use hdrhistogram::Histogram;
 
-use super::Snapshot;
-use super::messages::flow_name;
+use super::flows::flow_name;
 use super::props::dropped_name;
-use super::{DroneTeePad, imp, now};
-use crate::facts::DropReason;
-use crate::fanout::Stamp;
-
-/// An hour: longer counts as that.
-const LONGEST: u64 = 3_600_000_000_000;
-
-/// How long frames waited and how long the branch took, ns.
-pub(crate) struct Timings {
-    /// The session that they are of.
-    pub(super) session: Option<Stamp>,
-    wait: Option<Histogram<u32>>,
-    service: Option<Histogram<u32>>,
-}
-
-impl Default for Timings {
-    fn default() -> Self {
-        // From a microsecond, within one per cent.
-        let histogram = || Histogram::new_with_bounds(1_000, LONGEST, 2).ok();
-        Self {
-            session: None,
-            wait: histogram(),
-            service: histogram(),
-        }
-    }
-}
-
-impl Timings {
-    /// What comes too late, from a session before, is not of this one.
-    pub(crate) fn record(&mut self, stamp: Stamp, wait: u64, service: u64) {
-        if self.session.is_some_and(|session| stamp >= session)
-            && let (Some(waits), Some(services)) = (&mut self.wait, &mut self.service)
-        {
-            waits.saturating_record(wait);
-            services.saturating_record(service);
-        }
-    }
-
-    /// Of the wait and of the service.
-    pub(crate) fn p99(&self) -> [u64; 2] {
-        [&self.wait, &self.service].map(|histogram| {
-            let p99 = |histogram: &Histogram<u32>| histogram.value_at_quantile(0.99);
-            histogram.as_ref().map_or(0, p99)
-        })
-    }
-
-    fn put(&self, stats: &mut gst::StructureRef) {
-        for (name, histogram) in [("wait", &self.wait), ("service", &self.service)] {
-            let Some(histogram) = histogram else { continue };
-            stats.set(format!("{name}-p50"), histogram.value_at_quantile(0.5));
-            stats.set(format!("{name}-p99"), histogram.value_at_quantile(0.99));
-            stats.set(format!("{name}-max"), histogram.max());
-        }
-    }
-}
-
-/// What the branch reported of itself by QoS events.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Qos {
-    pub(crate) events: u64,
-    pub(crate) proportion: f64,
-    /// ns
-    pub(crate) jitter: i64,
-}
+use super::{DroneTeePad, Snapshot, Stream, now};
+use crate::facts::{ConsumerHealth, DropReason, Health};
 
 /// The ledger's part of a pad's `stats`.
 fn ledger_stats(snapshot: &Snapshot) -> gst::Structure {
@@ -104,52 +42,84 @@ pub(super) fn saturated(level: u64) -> u32 {
     u32::try_from(level).unwrap_or(u32::MAX)
 }
 
-impl imp::DroneTee {
-    pub(super) fn pad_stats(&self, pad: &DroneTeePad, snapshot: &Snapshot) -> gst::Structure {
-        let mut stats = ledger_stats(snapshot);
-        pad.imp().with_timings(|timings| timings.put(&mut stats));
-        let qos = pad.imp().qos();
-        stats.set("qos-events", qos.events);
-        stats.set("qos-proportion", qos.proportion);
-        stats.set("qos-jitter", qos.jitter);
-        stats
-    }
+/// The `stats` of a pad.
+pub(super) fn pad_stats(pad: &DroneTeePad, snapshot: &Snapshot) -> gst::Structure {
+    let mut stats = ledger_stats(snapshot);
+    pad.imp().with_timings(|timings| timings.put(&mut stats));
+    let qos = pad.imp().qos();
+    stats.set("qos-events", qos.events);
+    stats.set("qos-proportion", qos.proportion);
+    stats.set("qos-jitter", qos.jitter);
+    stats
+}
 
-    pub(super) fn stats(&self) -> gst::Structure {
-        let pads = self.obj().consumers();
-        let (totals, snapshots) = self.stream.snapshot(now());
-        let consumers = snapshots.iter().filter_map(|snapshot| {
-            let pad = pads
-                .iter()
-                .find(|pad| pad.imp().id() == Some(snapshot.id))?;
-            Some(self.pad_stats(pad, snapshot).to_send_value())
-        });
-        let age = totals.last_frame_age.unwrap_or(u64::MAX);
-        let mut stats = gst::Structure::builder("application/x-dronetee-stats")
-            .field("published", totals.published)
-            .field("bytes", totals.bytes)
-            .field("dropped", totals.dropped)
-            .field(
-                "num-src-pads",
-                i32::try_from(pads.len()).unwrap_or(i32::MAX),
-            )
-            .field("frame-rate", totals.frame_rate)
-            .field("bitrate", totals.bitrate)
-            .field("last-frame-age", age)
-            .field("requested-keyframes", totals.keyframe_requests)
-            .field("consumers", gst::Array::from_values(consumers))
-            .build();
-        if let Some(caps) = self.current_caps() {
-            stats.set("caps", caps);
-        }
-        stats
+/// The `stats` of a pad that may have left by now.
+pub(super) fn summary(snapshot: &Snapshot) -> gst::Structure {
+    match snapshot.label.pad() {
+        Some(pad) => pad_stats(&pad, snapshot),
+        None => ledger_stats(snapshot),
     }
+}
 
-    /// The `stats` of a pad that may have left by now.
-    pub(super) fn summary_of(&self, snapshot: &Snapshot) -> gst::Structure {
-        match snapshot.label.pad() {
-            Some(pad) => self.pad_stats(&pad, snapshot),
-            None => ledger_stats(snapshot),
+/// The `stats` of the element, all at one moment.
+pub(super) fn element_stats(
+    stream: &Stream,
+    pads: &[DroneTeePad],
+    caps: Option<gst::Caps>,
+) -> gst::Structure {
+    let (totals, snapshots) = stream.snapshot(now());
+    let consumers = snapshots.iter().filter_map(|snapshot| {
+        let pad = pads
+            .iter()
+            .find(|pad| pad.imp().id() == Some(snapshot.id))?;
+        Some(pad_stats(pad, snapshot).to_send_value())
+    });
+    let age = totals.last_frame_age.unwrap_or(u64::MAX);
+    let mut stats = gst::Structure::builder("application/x-dronetee-stats")
+        .field("published", totals.published)
+        .field("bytes", totals.bytes)
+        .field("dropped", totals.dropped)
+        .field(
+            "num-src-pads",
+            i32::try_from(pads.len()).unwrap_or(i32::MAX),
+        )
+        .field("frame-rate", totals.frame_rate)
+        .field("bitrate", totals.bitrate)
+        .field("last-frame-age", age)
+        .field("requested-keyframes", totals.keyframe_requests)
+        .field("consumers", gst::Array::from_values(consumers))
+        .build();
+    if let Some(caps) = caps {
+        stats.set("caps", caps);
+    }
+    stats
+}
+
+/// The same as plain data.
+pub(super) fn health(stream: &Stream, pads: &[DroneTeePad]) -> Health {
+    let (totals, snapshots) = stream.snapshot(now());
+    let consumers = snapshots.into_iter().map(|snapshot| {
+        let mut p99 = [0; 2];
+        if let Some(pad) = pads.iter().find(|pad| pad.imp().id() == Some(snapshot.id)) {
+            pad.imp().with_timings(|timings| p99 = timings.p99());
         }
+        let [wait_p99, service_p99] = p99.map(Duration::from_nanos);
+        ConsumerHealth {
+            consumer: snapshot.label.consumer.clone(),
+            state: snapshot.state,
+            ledger: snapshot.ledger,
+            wait_p99,
+            service_p99,
+            in_flight_for: Duration::from_nanos(snapshot.in_flight_for),
+        }
+    });
+    Health {
+        published: totals.published,
+        bytes: totals.bytes,
+        dropped: totals.dropped,
+        frame_rate: totals.frame_rate,
+        bitrate: totals.bitrate,
+        last_frame_age: totals.last_frame_age.map(Duration::from_nanos),
+        consumers: consumers.collect(),
     }
 }

@@ -27,6 +27,7 @@ mod demo;
 mod endings;
 mod events;
 mod figures;
+mod flushing;
 mod frames;
 mod gop_cache;
 mod handlers;

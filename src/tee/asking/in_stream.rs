@@ -10,10 +10,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::BUSY_PATIENCE;
 use crate::fanout::ConsumerId;
 use crate::tee::item::Item;
 use crate::tee::negotiation::allocation::Offer;
-use crate::tee::sink::BUSY_PATIENCE;
+use crate::tee::output::Peer;
 use crate::tee::{CAT, DroneTeePad, Stream, lock, now};
 
 /// A query on its way to the branches, with what they answered.
@@ -82,8 +83,8 @@ impl StreamQuery {
         }
     }
 
-    /// Puts the query to the branch; called by the branch's thread.
-    pub(in crate::tee) fn put_to(&self, pad: &DroneTeePad) {
+    /// Puts the query to the branch, which is `peer`; called by the branch's thread.
+    pub(in crate::tee) fn put_to(&self, pad: &DroneTeePad, peer: &Peer) {
         let id = pad.imp().id();
         if !self.asked.contains(&id) {
             return;
@@ -94,7 +95,7 @@ impl StreamQuery {
         gst::debug!(CAT, obj = pad, "Answered {answered} to {query:?}");
         let query = if let gst::QueryView::Allocation(allocation) = query.view() {
             let offer = Offer::new(allocation, answered);
-            pad.imp().peer().remember_offer(offer);
+            peer.remember_offer(offer);
             None
         } else {
             Some(query)

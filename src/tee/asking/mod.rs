@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Who is asked when upstream asks, and how.
 
+pub(super) mod aside;
 pub(super) mod in_stream;
+
+use std::time::Duration;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::DroneTeePad;
 use crate::facts::State;
+
+/// How long upstream waits for branches that are busy with a frame.
+pub(super) const BUSY_PATIENCE: Duration = Duration::from_millis(20);
 
 /// One consumer's part in what upstream is answered: the one place that says who takes part.
 ///
@@ -33,7 +39,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Nothing for a pad that no consumer is behind.
-    fn of(pad: DroneTeePad) -> Option<Self> {
+    fn of(pad: &DroneTeePad) -> Option<Self> {
         let own = pad.imp();
         let (is_receiver, is_active) = (own.is_receiver(), pad.is_active());
         if !is_receiver && !pad.is_linked() {
@@ -51,12 +57,12 @@ impl Part {
             has_failed,
             is_active,
             may_hold_frames: own.may_hold_frames(),
-            pad,
+            pad: pad.clone(),
         })
     }
 
-    pub(super) fn all(pads: Vec<DroneTeePad>) -> Vec<Self> {
-        pads.into_iter().filter_map(Self::of).collect()
+    pub(super) fn all(pads: &[DroneTeePad]) -> Vec<Self> {
+        pads.iter().filter_map(Self::of).collect()
     }
 
     /// CAPS, ACCEPT_CAPS and what is not serialized.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 use crate::tee::helpers::Helpers;
 use crate::tee::{CAT, DroneTeePad, lock};
@@ -75,6 +76,15 @@ impl Lane {
 
     fn deliver(&self, pad: &DroneTeePad) {
         while let Some(event) = self.next() {
+            if event.type_() == gst::EventType::FlushStop {
+                // A frame or an end of before the flush must not come after it.
+                if let Some(branch) = pad.imp().branch() {
+                    branch.wait_pushed();
+                }
+                if lock(&self.0.events).abandoned {
+                    continue;
+                }
+            }
             gst::debug!(CAT, obj = pad, "Passing on {event:?} around the stream");
             pad.push_event(event);
         }
@@ -116,6 +126,14 @@ impl Lane {
             .wait_timeout_while(lock(&self.0.events), patience, Events::is_busy)
             .unwrap_or_else(PoisonError::into_inner);
         !events.is_busy()
+    }
+
+    /// As [`wait_delivered`](Self::wait_delivered), but not for a branch that hangs.
+    pub(super) fn wait_begun(&self, deadline: Instant) {
+        let is_overdue = lock(&self.0.events).overdue;
+        if !is_overdue {
+            self.wait_delivered(deadline);
+        }
     }
 
     /// As [`wait_delivered`](Self::wait_delivered), but once only for a branch that hangs.

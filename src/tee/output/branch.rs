@@ -133,8 +133,14 @@ impl Branch {
         }
     }
 
-    /// Waits until the branch has got the start or the end of a flush; one that hangs in an earlier
-    /// one is not waited for.
+    /// Waits until the branch has got the start of a flush; one that hangs in an earlier one is not
+    /// waited for.
+    pub(in crate::tee) fn wait_flushing(&self, deadline: Instant) {
+        self.peer().flush.wait_begun(deadline);
+    }
+
+    /// Waits until the branch has got the end of a flush; one that hangs in an earlier one is not waited
+    /// for.
     pub(in crate::tee) fn wait_flushed(&self, deadline: Instant) {
         self.peer().flush.wait_delivered_once(deadline);
     }
@@ -157,6 +163,14 @@ impl Branch {
         if let Some(course) = course {
             // It looks whether a flush is under way before it takes: it must not have looked before.
             course.wait_taken();
+        }
+    }
+
+    /// Waits until what the branch's thread has taken is pushed, however long that takes.
+    pub(super) fn wait_pushed(&self) {
+        let course = lock(&self.session).as_ref().map(|one| one.course.clone());
+        if let Some(course) = course {
+            course.wait_pushed();
         }
     }
 

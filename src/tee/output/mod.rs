@@ -4,12 +4,17 @@
 mod around;
 mod branch;
 mod buffer;
+pub(super) mod flush;
 mod label;
+mod names;
 mod pad;
+pub(super) mod pads;
 mod peer;
 mod session;
 mod task;
 
 pub(super) use buffer::flagged;
 pub(crate) use label::Label;
+pub(crate) use names::Refusal;
 pub(super) use pad::{DroneTeePad, Member};
+pub(super) use peer::Peer;

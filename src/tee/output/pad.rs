@@ -12,25 +12,31 @@ use once_cell::sync::{Lazy, OnceCell};
 
 use super::branch::Branch;
 use super::label::Label;
+use super::names::{Names, default_consumer};
 use super::peer::Peer;
 use crate::facts::{DropReason, Ledger, State};
 use crate::fanout::{ConsumerId, Link, Stamp};
-use crate::tee::consumers::default_consumer;
+use crate::tee::flows::flow_from;
 use crate::tee::helpers::Helpers;
-use crate::tee::messages::flow_from;
-use crate::tee::props::{self, PadSettings, dropped_name};
+use crate::tee::props::{self, PadSettings, SharedSettings, dropped_name};
 use crate::tee::reporter::Reporter;
 use crate::tee::state::PadState;
-use crate::tee::stats::{Qos, Timings, saturated};
-use crate::tee::{CAT, DroneTee, Snapshot, Stream, lock, now};
+use crate::tee::stats::{pad_stats, saturated};
+use crate::tee::timings::{Qos, Timings};
+use crate::tee::{CAT, Snapshot, Stream, lock, now};
 
 /// Whose consumer the pad is, and who takes from it.
 pub(in crate::tee) struct Member {
-    pub(in crate::tee) tee: glib::WeakRef<DroneTee>,
+    pub(in crate::tee) element: glib::WeakRef<gst::Element>,
     pub(in crate::tee) stream: Arc<Stream>,
+    /// The element's.
+    pub(in crate::tee) settings: SharedSettings,
+    pub(in crate::tee) names: Arc<Names>,
     pub(in crate::tee) helpers: Helpers,
     pub(in crate::tee) reporter: Arc<Reporter>,
     pub(in crate::tee) id: ConsumerId,
+    /// The element looks at the pad's settings, which have changed.
+    pub(in crate::tee) changed: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Member {
@@ -87,12 +93,14 @@ impl DroneTeePad {
         self.member().map(|member| member.id)
     }
 
-    pub(in crate::tee) fn tee(&self) -> Option<DroneTee> {
-        self.member()?.tee.upgrade()
-    }
-
     pub(in crate::tee) fn settings(&self) -> PadSettings {
         lock(&self.settings).clone()
+    }
+
+    /// Frames that may wait, if the element's depth is this.
+    pub(in crate::tee) fn depth(&self, element_depth: u32) -> u32 {
+        let depth = self.settings().limits(element_depth).depth;
+        u32::try_from(depth).unwrap_or(props::MAX_DEPTH)
     }
 
     pub(in crate::tee) fn is_silent(&self) -> bool {
@@ -248,9 +256,8 @@ impl DroneTeePad {
     fn set(&self, change: impl FnOnce(&mut PadSettings)) {
         change(&mut lock(&self.settings));
         self.apply();
-        if let Some(tee) = self.tee() {
-            tee.imp().apply_report();
-            tee.imp().renew_if_outgrown();
+        if let Some(member) = self.member() {
+            (member.changed)();
         }
     }
 
@@ -259,8 +266,10 @@ impl DroneTeePad {
         let pad = self.obj().name();
         let consumer = name.clone().unwrap_or_else(|| default_consumer(&pad));
         let set = || lock(&self.settings).consumer = name;
-        let Some(tee) = self.tee() else { return set() };
-        match tee.imp().names.rename(&pad, &consumer, set) {
+        let Some(member) = self.member() else {
+            return set();
+        };
+        match member.names.rename(&pad, &consumer, set) {
             Ok(()) => self.apply(),
             Err(by) => {
                 let still = self.consumer();
@@ -275,10 +284,8 @@ impl DroneTeePad {
 
     /// Brings the settings to the core, where they take effect at once.
     pub(in crate::tee) fn apply(&self) {
-        let (Some(tee), Some(member)) = (self.tee(), self.member()) else {
-            return;
-        };
-        let limits = || self.settings().limits(tee.imp().settings().depth);
+        let Some(member) = self.member() else { return };
+        let limits = || self.settings().limits(member.settings.get().depth);
         member.stream.set_label(member.id, || self.label(), now());
         member.stream.set_limits(member.id, limits, now());
     }
@@ -362,10 +369,7 @@ impl ObjectImpl for DroneTeePad {
             "is-healthy" => snapshot.state.is_healthy().to_value(),
             "state" => PadState::from(snapshot.state).to_value(),
             "last-flow" => flow_from(snapshot.flow).to_value(),
-            "stats" => self
-                .tee()
-                .map(|tee| tee.imp().pad_stats(&self.obj(), &snapshot))
-                .to_value(),
+            "stats" => pad_stats(&self.obj(), &snapshot).to_value(),
             name => match self.ledger_value(name, &snapshot.ledger) {
                 Some(count) => count.to_value(),
                 None => pspec.default_value().clone(),

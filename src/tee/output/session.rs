@@ -59,8 +59,10 @@ impl Baton {
 /// What the thread of a session is at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::tee) enum Phase {
-    /// It waits, or has ended: it has nothing to push.
+    /// It has not begun, or waits for the baton: the thread of a session before may be in a push.
     #[default]
+    Starting,
+    /// It waits, or has ended: it has nothing to push.
     Idle,
     /// It asks the core what is next, and may have got it.
     Taking,
@@ -125,20 +127,24 @@ impl Course {
         self.is_own_thread() || self.wait(deadline, |progress| progress.phase == Phase::Idle)
     }
 
-    /// Waits until what the thread has taken, if it has, is on its way; the thread does nothing that
-    /// can hang before.
-    pub(in crate::tee) fn wait_taken(&self) {
+    /// Waits until the thread has nothing to push, for as long as it takes.
+    pub(in crate::tee) fn wait_pushed(&self) {
         if self.is_own_thread() {
             return;
         }
-        let waits = |progress: &mut Progress| progress.phase == Phase::Taking;
+        let waits = |progress: &mut Progress| progress.phase != Phase::Idle;
         drop(self.changed.wait_while(lock(&self.progress), waits));
+    }
+
+    /// Waits until what the thread has taken, if it has, is on its way; what frees a frame may hold it up.
+    pub(in crate::tee) fn wait_taken(&self) {
+        let deadline = Instant::now() + REFUSAL_PATIENCE;
+        let _ = self.is_own_thread() || self.wait(deadline, |one| one.phase != Phase::Taking);
     }
 
     /// For the thread that has stopped the session and made the pad refuse all: waits until a push that
     /// has just begun is refused, or is in the branch for so long that it was not.
     pub(in crate::tee) fn wait_refused(&self) {
-        self.wait_taken();
         self.wait_idle(Instant::now() + REFUSAL_PATIENCE);
     }
 }
@@ -245,10 +251,12 @@ fn join(task: &gst::Task) {
 fn post_status(pad: &glib::WeakRef<DroneTeePad>, task: &gst::Task, type_: gst::StreamStatusType) {
     let Some(pad) = pad.upgrade() else { return };
     // A pad that is just requested has no parent yet.
-    let Some(element) = pad.imp().tee() else {
-        return;
-    };
-    let message = gst::message::StreamStatus::builder(type_, element.upcast_ref())
+    let element = pad
+        .imp()
+        .member()
+        .and_then(|member| member.element.upgrade());
+    let Some(element) = element else { return };
+    let message = gst::message::StreamStatus::builder(type_, &element)
         .status_object(task)
         .src(&pad)
         .build();

@@ -66,7 +66,7 @@ pub(super) fn serve(pad: &DroneTeePad, member: &Member, session: Stamp, course: 
             }
             Taken::Event(Item::Event(event), stamp) => task.deliver(event, stamp),
             Taken::Event(Item::Query(question), _) => {
-                task.pushing(|pad| question.put_to(pad));
+                task.pushing(|pad| question.put_to(pad, &peer));
             }
             Taken::Evicted => task.evict(),
             Taken::Resumed => {}
