@@ -148,6 +148,10 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     }
 
     pub(super) fn publish_event(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
+        if self.flushing && !event.survives_flush() {
+            // It was on its way when the flush began, and is void as what waits.
+            return effects.free_event(event);
+        }
         self.log.append_event(event, effects);
         let Some(placed) = self.log.event(self.log.event_end() - 1).cloned() else {
             return;

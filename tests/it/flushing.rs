@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::common::{DEADLINE, Rig, caps, frame, init, wait_for};
+use crate::common::{Consumer, DEADLINE, Got, Rig, caps, frame, init, wait_for};
 
 /// Runs `work` in a thread of its own, lets go of what holds it up, and fails if it had to.
 #[track_caller]
@@ -336,4 +337,67 @@ fn seeks_through(branches: &'static str) {
     }
     let stop = move || assert!(pipeline.set_state(gst::State::Null).is_ok());
     returns(branches, stop, || {});
+}
+#[test]
+fn a_successor_of_a_branch_that_hangs_in_a_flush_gets_frames() {
+    let rig = Rig::started();
+    let hung = rig.consumer("a");
+    rig.push(0).unwrap();
+    hung.wait_idle();
+    let hangs = Arc::new(AtomicBool::new(true));
+    let own = hangs.clone();
+    hung.sink
+        .add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
+            let starts = info.event().unwrap().type_() == gst::EventType::FlushStart;
+            while starts && own.load(Ordering::SeqCst) {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    rig.flush();
+    hung.pad.unlink(&hung.sink).unwrap();
+    let next = rig.link(hung.pad.clone(), None);
+    rig.push_all(1..3);
+    next.wait_idle();
+    let offsets = next.offsets();
+    let stats = next.stats();
+    hangs.store(false, Ordering::SeqCst);
+    assert_eq!(offsets, [1, 2], "{stats}");
+}
+
+#[test]
+fn block_and_relink_brings_each_event_once() {
+    let rig = Rig::started();
+    let consumer = rig.consumer("a");
+    rig.push(0).unwrap();
+    consumer.wait_idle();
+    let (sink, record) = Consumer::sink(None);
+    let (old, new) = (consumer.sink.clone(), sink.clone());
+    consumer
+        .pad
+        .add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, move |pad, _| {
+            pad.unlink(&old).unwrap();
+            pad.link(&new).unwrap();
+            gst::PadProbeReturn::Remove
+        });
+    rig.push_all(1..3);
+    wait_for("frames", || {
+        record
+            .got_all()
+            .iter()
+            .filter(|got| matches!(got, Got::Frame(_)))
+            .count()
+            == 2
+    });
+    rig.push(3).unwrap();
+    consumer.wait_idle();
+    let story: Vec<_> = record
+        .got_all()
+        .iter()
+        .map(|got| match got {
+            Got::Frame(frame) => frame.offset().to_string(),
+            Got::Event(event) => event.type_().name().to_string(),
+        })
+        .collect();
+    assert_eq!(story, ["stream-start", "caps", "segment", "1", "2", "3"]);
 }

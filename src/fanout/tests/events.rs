@@ -230,6 +230,24 @@ fn a_flush_keeps_what_survives_it() {
     assert!(rig.lock_was_free());
 }
 
+/// The end of a stream that is on its way when a flush begins is void, or the next one ends at once.
+#[test]
+fn what_comes_during_a_flush_survives_it_or_not_as_what_waits() {
+    let mut rig = Rig::new();
+    let one = rig.join(depth(4));
+    rig.event(Start);
+    rig.fan.flush_start(rig.now);
+    for kind in [Caps, Gap, Eos] {
+        rig.event(kind);
+    }
+    rig.fan.flush_stop(rig.now);
+    rig.event(Segment);
+    rig.publish("k");
+    assert_eq!(rig.drain(&one), "resumed S C G 0");
+    let two = rig.join(depth(4));
+    assert_eq!(rig.drain(&two), "S C G");
+}
+
 #[test]
 fn a_new_segment_after_the_end_serves_again() {
     let mut rig = Rig::new();

@@ -201,6 +201,9 @@ impl Model {
     }
 
     pub(super) fn event(&mut self, kind: Kind, id: u64) {
+        if self.flushing && !kind.survives_flush() {
+            return;
+        }
         self.larder.event(kind, id);
         if kind <= Kind::Caps {
             self.header = None;

@@ -64,13 +64,17 @@ impl Lane {
         if let Some(event) = excess {
             gst::warning!(CAT, obj = pad, "The branch hangs, {event:?} is dropped");
         }
-        if was_busy {
-            return;
+        if !was_busy {
+            self.start(helpers, pad);
         }
+    }
+
+    /// Has a helper thread deliver what waits.
+    pub(super) fn start(&self, helpers: &Helpers, pad: &DroneTeePad) {
         let (lane, target) = (self.clone(), pad.clone());
         if !helpers.run(move || lane.deliver(&target)) {
             gst::error!(CAT, obj = pad, "No thread for what goes around the stream");
-            self.abandon();
+            drop(self.abandon());
         }
     }
 
@@ -101,15 +105,27 @@ impl Lane {
         event
     }
 
-    /// Another branch is linked now: nothing more goes to the old one, nothing waits for it.
-    pub(super) fn abandon(&self) {
+    /// Another branch is linked now: nothing more goes to the old one, nothing waits for it. Returns what
+    /// waited.
+    pub(super) fn abandon(&self) -> VecDeque<gst::Event> {
         let waiting = {
             let mut events = lock(&self.0.events);
             events.abandoned = true;
             std::mem::take(&mut events.waiting)
         };
         self.0.changed.notify_all();
-        drop(waiting);
+        waiting
+    }
+
+    /// A lane that `event` waits in, until [`start`](Self::start).
+    pub(super) fn holding(event: gst::Event) -> Self {
+        let lane = Self::default();
+        {
+            let mut events = lock(&lane.0.events);
+            events.waiting.push_back(event);
+            events.delivering = true;
+        }
+        lane
     }
 
     /// True while an event waits or its delivery has not returned.

@@ -8,6 +8,7 @@ use glib::prelude::*;
 use glib::translate::IntoGlib;
 use gst::prelude::*;
 
+use super::around::Lane;
 use super::pad::Member;
 use super::peer::{Peer, PeerSlot};
 use super::session::{Baton, Course, Session};
@@ -43,16 +44,24 @@ impl Branch {
 
     /// The branch that is linked now; the consumer is served again if it is a new one.
     pub(in crate::tee) fn sync(&self, pad: &DroneTeePad) -> Arc<Peer> {
-        self.peer.sync(pad, || self.member.readmit(true))
+        let readmit = || self.member.readmit(true);
+        self.peer.sync(pad, readmit, |lane| self.start(lane))
     }
 
     pub(super) fn linked(&self, peer: &gst::Pad) {
-        self.peer.linked(peer, || self.member.readmit(true));
+        let readmit = || self.member.readmit(true);
+        self.peer.linked(peer, readmit, |lane| self.start(lane));
     }
 
     pub(super) fn unlinked(&self, peer: &gst::Pad) {
         if let Some(pad) = self.pad.upgrade() {
-            self.peer.unlinked(&pad, peer);
+            self.peer.unlinked(&pad, peer, |lane| self.start(lane));
+        }
+    }
+
+    fn start(&self, lane: &Lane) {
+        if let Some(pad) = self.pad.upgrade() {
+            lane.start(&self.member.helpers, &pad);
         }
     }
 

@@ -11,6 +11,7 @@
 //! A link is visible before GStreamer tells of it (`linked`): the thread that is first to see it, the
 //! branch's own or the one that links, makes the [`Peer`].
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -41,11 +42,11 @@ pub(in crate::tee) struct Peer {
 }
 
 impl Peer {
-    fn of(pad: &gst::Pad) -> Arc<Self> {
-        Arc::new(Self {
+    fn of(pad: &gst::Pad) -> Self {
+        Self {
             pad: Some(pad.downgrade()),
             ..Self::default()
-        })
+        }
     }
 
     fn is(&self, pad: Option<&gst::Pad>) -> bool {
@@ -93,9 +94,9 @@ impl Peer {
         lock(&self.latency).take()
     }
 
-    fn abandon(&self) {
-        self.flush.abandon();
-        self.out_of_band.abandon();
+    /// Nothing more goes to it; returns what was on its way.
+    fn abandon(&self) -> [VecDeque<gst::Event>; 2] {
+        [self.flush.abandon(), self.out_of_band.abandon()]
     }
 }
 
@@ -122,7 +123,12 @@ impl PeerSlot {
 
     /// The peer that `pad` is linked to now. For a new one `readmit` is called first, so that what the
     /// branch's thread took before is void when it finds the link.
-    pub(in crate::tee) fn sync(&self, pad: &impl IsA<gst::Pad>, readmit: impl Fn()) -> Arc<Peer> {
+    pub(in crate::tee) fn sync(
+        &self,
+        pad: &impl IsA<gst::Pad>,
+        readmit: impl FnOnce(),
+        start: impl FnOnce(&Lane),
+    ) -> Arc<Peer> {
         let actual = pad.as_ref().peer();
         let current = self.current();
         if current.is(actual.as_ref()) {
@@ -131,20 +137,40 @@ impl PeerSlot {
         match &actual {
             Some(actual) => {
                 readmit();
-                self.replace(Link::Unannounced, Peer::of(actual))
+                self.replace(Link::Unannounced, Peer::of(actual), start)
             }
-            None => self.replace(Link::None, Arc::default()),
+            None => self.replace(Link::None, Peer::default(), start),
         }
     }
 
-    fn replace(&self, link: Link, peer: Arc<Peer>) -> Arc<Peer> {
-        let old = std::mem::replace(&mut *lock(&self.0), (link, peer.clone())).1;
-        old.abandon();
+    /// Puts `peer` in the place of the old one. The end of a flush that was on its way there is the pad's,
+    /// which refuses frames until then: `start` has it delivered.
+    fn replace(&self, link: Link, mut peer: Peer, start: impl FnOnce(&Lane)) -> Arc<Peer> {
+        let mut slot = lock(&self.0);
+        let mut left = slot.1.abandon();
+        let last = left[0].pop_back();
+        let stop = last.filter(|event| event.type_() == gst::EventType::FlushStop);
+        let has_stop = stop.is_some();
+        if let Some(stop) = stop {
+            peer.flush = Lane::holding(stop);
+        }
+        let peer = Arc::new(peer);
+        *slot = (link, peer.clone());
+        drop(slot);
+        drop(left);
+        if has_stop {
+            start(&peer.flush);
+        }
         peer
     }
 
     /// GStreamer tells of a link to `peer`; `readmit` as in [`sync`](Self::sync).
-    pub(in crate::tee) fn linked(&self, peer: &gst::Pad, readmit: impl Fn()) {
+    pub(in crate::tee) fn linked(
+        &self,
+        peer: &gst::Pad,
+        readmit: impl FnOnce(),
+        start: impl FnOnce(&Lane),
+    ) {
         let is_known = {
             let mut slot = lock(&self.0);
             let is_known = slot.0 == Link::Unannounced && slot.1.is(Some(peer));
@@ -155,14 +181,19 @@ impl PeerSlot {
         };
         if !is_known {
             readmit();
-            self.replace(Link::ExpectingReconfigure, Peer::of(peer));
+            self.replace(Link::ExpectingReconfigure, Peer::of(peer), start);
         }
     }
 
     /// GStreamer tells that `peer` is not linked any more; it may be, by a link made since.
-    pub(in crate::tee) fn unlinked(&self, pad: &impl IsA<gst::Pad>, peer: &gst::Pad) {
+    pub(in crate::tee) fn unlinked(
+        &self,
+        pad: &impl IsA<gst::Pad>,
+        peer: &gst::Pad,
+        start: impl FnOnce(&Lane),
+    ) {
         if self.current().is(Some(peer)) && pad.as_ref().peer().as_ref() != Some(peer) {
-            self.replace(Link::None, Arc::default());
+            self.replace(Link::None, Peer::default(), start);
         }
     }
 
@@ -185,6 +216,6 @@ impl PeerSlot {
         });
         let old = std::mem::replace(&mut slot.1, fresh);
         drop(slot);
-        old.abandon();
+        drop(old.abandon());
     }
 }

@@ -213,7 +213,8 @@ impl Session {
 
     /// Waits until the thread has ended, at most until `deadline`; false if it has not.
     pub(in crate::tee) fn wait_left(&self, deadline: Instant) -> bool {
-        self.course.wait(deadline, |progress| progress.left)
+        // From its own thread a stop would wait for itself.
+        !self.course.is_own_thread() && self.course.wait(deadline, |progress| progress.left)
     }
 }
 

@@ -17,13 +17,32 @@ use crate::park::thread_waker;
 use crate::tee::item::is_around;
 use crate::tee::{CAT, DroneTeePad, Item, now};
 
+/// Which sticky events come once more, as the branch may not know what GstPad believes it to know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Repeat {
+    #[default]
+    No,
+    /// From the first one on that a branch does not have which was linked during a push.
+    Missing,
+    /// To a branch that was stopped and started.
+    All,
+}
+
+fn sticky_events(pad: &impl IsA<gst::Pad>) -> Vec<gst::Event> {
+    let mut events = Vec::new();
+    pad.as_ref().sticky_events_foreach(|event| {
+        events.push(event.clone());
+        std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
+    });
+    events
+}
+
 /// What the thread of a session works with, and what it remembers from one push to the next.
 struct Task<'a> {
     pad: &'a DroneTeePad,
     member: &'a Member,
     course: &'a Course,
-    /// The branch may not know what GstPad believes it to know: the sticky events come once more.
-    repeats_sticky: bool,
+    repeats: Repeat,
     /// The peer refused the last frame as flushing, after so many flushes: without another it was
     /// stopped, and has forgotten what GstPad believes it to know.
     was_refused: Option<u32>,
@@ -81,7 +100,7 @@ impl<'a> Task<'a> {
             pad,
             member,
             course,
-            repeats_sticky: false,
+            repeats: Repeat::No,
             was_refused: None,
             was_evicted: false,
         }
@@ -100,22 +119,32 @@ impl<'a> Task<'a> {
             return None;
         }
         let result = push(self.pad);
-        self.repeats_sticky |= before.is_some() && self.pad.peer() != before;
+        let is_relinked = before.is_some() && self.pad.peer() != before;
+        if is_relinked && self.repeats == Repeat::No {
+            self.repeats = Repeat::Missing;
+        }
         Some(result)
     }
 
-    /// Sends the sticky events once more if the branch may not have them.
+    /// Sends the sticky events once more that the branch may not have.
     fn repeat_sticky(&mut self) {
-        if !std::mem::take(&mut self.repeats_sticky) {
+        let repeats = std::mem::take(&mut self.repeats);
+        if repeats == Repeat::No {
             return;
         }
-        let mut events = Vec::new();
-        self.pad.sticky_events_foreach(|event| {
-            events.push(event.copy());
-            std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
-        });
+        let mut events = sticky_events(self.pad);
+        if repeats == Repeat::Missing {
+            let held = self
+                .pad
+                .peer()
+                .map_or(Vec::new(), |peer| sticky_events(&peer));
+            let is_held =
+                |event: &gst::Event| held.iter().any(|one| one.as_ptr() == event.as_ptr());
+            let first = events.iter().position(|event| !is_held(event));
+            events.drain(..first.unwrap_or(events.len()));
+        }
         for event in events {
-            self.pushing(|pad| send(pad, event));
+            self.pushing(|pad| send(pad, event.copy()));
         }
     }
 
@@ -163,7 +192,9 @@ impl<'a> Task<'a> {
     fn push(&mut self, peer: &Peer, taken: TakenFrame<gst::Buffer>) -> (Done, u64) {
         self.was_evicted = false;
         let flushes = peer.flushes();
-        self.repeats_sticky |= self.was_refused.take() == Some(flushes);
+        if self.was_refused.take() == Some(flushes) {
+            self.repeats = Repeat::All;
+        }
         self.repeat_sticky();
         peer.note_frame();
         let buffer = flagged(taken.frame, taken.discont);
