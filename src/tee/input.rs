@@ -16,7 +16,7 @@ pub(super) struct Input(Mutex<Incoming>);
 
 #[derive(Debug, Default)]
 struct Incoming {
-    segment: gst::FormattedSegment<gst::ClockTime>,
+    segment: Segment,
     caps: Option<gst::Caps>,
     pace: Pace,
     /// Of the last sticky event that came around the frames: the pad before repeats it with its next
@@ -24,12 +24,45 @@ struct Incoming {
     around: Option<gst::Seqnum>,
 }
 
+/// The segment in force, with what the running time of almost all frames follows from.
+#[derive(Debug, Default)]
+struct Segment {
+    own: gst::FormattedSegment<gst::ClockTime>,
+    /// At the normal rate: times from here up to there have this running time at the first of them, ns.
+    plain: Option<(std::ops::Range<u64>, u64)>,
+}
+
+impl Segment {
+    fn new(own: gst::FormattedSegment<gst::ClockTime>) -> Self {
+        let ns = |time: Option<gst::ClockTime>| time.map(gst::ClockTime::nseconds);
+        // GStreamer's own answer at the start, so that there is nothing to work out again here.
+        let start = own.start().filter(|_| own.rate() == 1.0);
+        let first = start.and_then(|start| own.to_running_time(start));
+        let end = ns(own.stop()).unwrap_or(u64::MAX);
+        let plain = ns(start).zip(ns(first));
+        Self {
+            plain: plain.map(|(start, first)| (start..end, first)),
+            own,
+        }
+    }
+
+    /// ns.
+    #[inline]
+    fn running_time(&self, time: gst::ClockTime) -> Option<u64> {
+        match &self.plain {
+            Some((times, first)) if times.contains(&time.nseconds()) => {
+                Some(time.nseconds() - times.start + first)
+            }
+            _ => self.own.to_running_time(time).map(gst::ClockTime::nseconds),
+        }
+    }
+}
+
 impl Incoming {
     fn frame_info(&self, buffer: &gst::BufferRef) -> FrameInfo {
         let flags = buffer.flags();
-        let running = |time| self.segment.to_running_time(time);
+        let running = |time| self.segment.running_time(time);
         let start = buffer.dts_or_pts().and_then(running);
-        let start = start.map(gst::ClockTime::nseconds);
         let duration = buffer.duration().map_or(0, gst::ClockTime::nseconds);
         FrameInfo {
             bytes: buffer.size() as u64,
@@ -67,10 +100,10 @@ impl Input {
             gst::EventView::Caps(caps) => incoming.caps = Some(caps.caps_owned()),
             gst::EventView::Segment(segment) => {
                 let segment = segment.segment().downcast_ref().cloned();
-                incoming.segment = segment.unwrap_or_default();
+                incoming.segment = Segment::new(segment.unwrap_or_default());
             }
             gst::EventView::FlushStop(_) => {
-                incoming.segment = gst::FormattedSegment::new();
+                incoming.segment = Segment::default();
                 incoming.pace.flush();
             }
             gst::EventView::Eos(_) => return incoming.pace.end(),
@@ -129,4 +162,35 @@ pub(super) fn keyframe_time(event: &gst::Event) -> Option<u64> {
     time.ok()??;
     let request = gst_video::UpstreamForceKeyUnitEvent::parse(event).ok()?;
     request.running_time.map(gst::ClockTime::nseconds)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_times_are_those_of_gstreamer() {
+        gst::init().unwrap();
+        let times = [0, 1, 5, 9, 10, 11, 19, 20, 21, 1_000].map(gst::ClockTime::from_seconds);
+        let ends = [None, Some(gst::ClockTime::from_seconds(20))];
+        for (rate, end, base, offset) in [1.0, 2.0, 0.5, -1.0].into_iter().flat_map(|rate| {
+            let bases = [0, 3].map(gst::ClockTime::from_seconds);
+            let each =
+                move |end| bases.map(move |base| [(rate, end, base, 0), (rate, end, base, 2)]);
+            ends.into_iter().flat_map(each).flatten()
+        }) {
+            let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            segment.set_rate(rate);
+            segment.set_start(gst::ClockTime::from_seconds(10));
+            segment.set_stop(end);
+            segment.set_base(base);
+            segment.set_offset(gst::ClockTime::from_seconds(offset));
+            let own = Segment::new(segment.clone());
+            for time in times {
+                let expected = segment.to_running_time(time).map(gst::ClockTime::nseconds);
+                assert_eq!(own.running_time(time), expected, "{time} in {segment:?}");
+            }
+        }
+    }
 }
