@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use glib::translate::IntoGlib;
 
-use super::asking::in_stream::StreamQuery;
+use super::asking::in_stream::Travelling;
 use crate::facts::DropReason;
 use crate::fanout;
 
@@ -13,7 +13,7 @@ use crate::fanout;
 pub(crate) enum Item {
     Event(gst::Event),
     /// A serialized query, to be put to the branch when it gets here.
-    Query(Arc<StreamQuery>),
+    Query(Arc<Travelling>),
 }
 
 impl Item {

@@ -22,8 +22,33 @@ pub(crate) struct StreamQuery {
     query: gst::Query,
     /// A consumer that joins later gets the query with the cached frames, and is not asked.
     asked: Vec<Option<ConsumerId>>,
-    answers: Mutex<Vec<Answer>>,
+    answers: Mutex<Answers>,
     answered: Condvar,
+}
+
+#[derive(Default)]
+struct Answers {
+    given: Vec<Answer>,
+    /// The last copy has left the stream, as in a flush: no branch answers any more.
+    gone: bool,
+}
+
+/// A query in its place among the frames.
+#[derive(Debug)]
+pub(crate) struct Travelling(Arc<StreamQuery>);
+
+impl Travelling {
+    /// Puts the query to the branch, which is `peer`; called by the branch's thread.
+    pub(in crate::tee) fn put_to(&self, pad: &DroneTeePad, peer: &Peer) {
+        self.0.put_to(pad, peer);
+    }
+}
+
+impl Drop for Travelling {
+    fn drop(&mut self) {
+        lock(&self.0.answers).gone = true;
+        self.0.answered.notify_all();
+    }
 }
 
 /// It holds no pad and no pool: the query stays in the stream until the slowest consumer has passed it.
@@ -54,7 +79,8 @@ impl StreamQuery {
             answered: Condvar::new(),
         });
         if !pads.is_empty() {
-            stream.publish_event(Item::Query(asked.clone()), now());
+            let travelling = Arc::new(Travelling(asked.clone()));
+            stream.publish_event(Item::Query(travelling), now());
             asked.wait();
         }
         asked
@@ -62,9 +88,10 @@ impl StreamQuery {
 
     fn wait(&self) {
         let answers = lock(&self.answers);
-        let missing = |answers: &mut Vec<Answer>| {
-            let mut asked = self.asked.iter();
-            !asked.all(|id| answers.iter().any(|answer| answer.id == *id))
+        let missing = |answers: &mut Answers| {
+            let has_answered =
+                |id: &Option<ConsumerId>| answers.given.iter().any(|answer| answer.id == *id);
+            !answers.gone && !self.asked.iter().all(has_answered)
         };
         drop(
             self.answered
@@ -83,8 +110,7 @@ impl StreamQuery {
         }
     }
 
-    /// Puts the query to the branch, which is `peer`; called by the branch's thread.
-    pub(in crate::tee) fn put_to(&self, pad: &DroneTeePad, peer: &Peer) {
+    fn put_to(&self, pad: &DroneTeePad, peer: &Peer) {
         let id = pad.imp().id();
         if !self.asked.contains(&id) {
             return;
@@ -100,7 +126,7 @@ impl StreamQuery {
         } else {
             Some(query)
         };
-        lock(&self.answers).push(Answer {
+        lock(&self.answers).given.push(Answer {
             id,
             answered,
             query,
@@ -111,14 +137,17 @@ impl StreamQuery {
     /// What the branch answered, if it did in time.
     pub(in crate::tee) fn answer_of(&self, pad: &DroneTeePad) -> Option<bool> {
         let answers = lock(&self.answers);
-        let answer = answers.iter().find(|answer| answer.id == pad.imp().id())?;
+        let answer = answers
+            .given
+            .iter()
+            .find(|answer| answer.id == pad.imp().id())?;
         Some(answer.answered)
     }
 
     /// The query as the first branch that could answer has left it.
     pub(in crate::tee) fn first_answer(&self) -> Option<gst::Query> {
         let answers = lock(&self.answers);
-        let mut answered = answers.iter().filter(|answer| answer.answered);
+        let mut answered = answers.given.iter().filter(|answer| answer.answered);
         answered.find_map(|answer| answer.query.clone())
     }
 }
