@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 # Measures dronetee beside tee ! queue, and beside other ways to get frames into an application:
 # scripts/bench.sh [count|stuck|latency|receivers|peers|alive|coded]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh valgrind
+scripts/setup.sh bench
 [ $# -gt 0 ] || set -- count stuck latency receivers peers alive coded
 
 cargo bench --locked --bench fanout --no-run

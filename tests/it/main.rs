@@ -54,6 +54,7 @@ mod reentrance;
 mod registration;
 mod rtsp_start;
 mod seeking;
+mod setup_script;
 mod starting;
 mod states;
 mod stream;
