@@ -5,6 +5,8 @@
 //! starts a camera of its own. Prints who got and who lost what once a second, until the time is
 //! over or Ctrl-C, and serves the same to Prometheus if asked to.
 
+#[path = "common/camera.rs"]
+mod camera;
 #[path = "common/metrics.rs"]
 mod metrics;
 #[path = "common/rtsp_server.rs"]
@@ -17,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use camera::Camera;
 use gst::prelude::*;
 use gstdronetee::{Frame, FramePublisher, FrameReceiver, consumers};
 use metrics::MetricsServer;
@@ -32,12 +35,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `decodebin` has built its decoder.
 const START_BURST: u32 = 16;
 
+const HELP: &str = include_str!("common/autopilot.txt");
+
 struct Options {
     url: Option<String>,
     run_for: Duration,
     slow: Duration,
     /// Where to serve metrics.
     metrics: Option<String>,
+    help: bool,
 }
 
 impl Options {
@@ -48,6 +54,7 @@ impl Options {
             run_for: Duration::from_secs(15),
             slow: Duration::from_millis(200),
             metrics: None,
+            help: false,
         };
         while let Some(arg) = args.next() {
             let mut number = || -> Result<u64> {
@@ -57,11 +64,12 @@ impl Options {
                     .map_err(|_| format!("'{value}' is no number"))?)
             };
             match arg.as_str() {
+                "--help" | "-h" => options.help = true,
                 "--seconds" => options.run_for = Duration::from_secs(number()?),
                 "--slow-ms" => options.slow = Duration::from_millis(number()?),
                 "--metrics" => {
                     // The address may be left out, and what follows is something else then.
-                    let own = args.next_if(|next| !next.starts_with("--") && !is_url(next));
+                    let own = args.next_if(|next| !next.starts_with("--") && !next.contains("://"));
                     options.metrics = Some(own.unwrap_or(metrics::DEFAULT_ADDRESS.into()));
                 }
                 url if is_url(url) && options.url.is_none() => {
@@ -69,8 +77,9 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                        "'{arg}' is neither a URL (rtsp://…) nor one of --seconds N, --slow-ms N, \
-                         --metrics [ADDR:PORT]"
+                        "'{}' is neither a URL (rtsp://…) nor one of --seconds N, --slow-ms N, \
+                         --metrics [ADDR:PORT], --help",
+                        camera::harmless(&arg)
                     )
                     .into());
                 }
@@ -129,15 +138,15 @@ fn report(mut frames: FrameReceiver) {
 }
 
 /// Only the video: a camera with a microphone offers a pad for each, and sound must not come here.
-fn pipeline(url: &str) -> Result<(gst::Pipeline, FramePublisher)> {
+fn pipeline(camera: &Camera) -> Result<(gst::Pipeline, FramePublisher)> {
     let line = "rtspsrc name=camera latency=0 ! application/x-rtp,media=video \
         ! decodebin ! dronetee name=t";
     let pipeline = gst::parse::launch(line)?
         .downcast::<gst::Pipeline>()
         .map_err(|_| "not a pipeline")?;
-    let camera = pipeline.by_name("camera").ok_or("no camera")?;
-    camera.set_property("location", url);
-    camera.set_property("tcp-timeout", PATIENCE.as_micros() as u64);
+    let source = pipeline.by_name("camera").ok_or("no camera")?;
+    camera.set_up(&source);
+    source.set_property("tcp-timeout", PATIENCE.as_micros() as u64);
     let tee = pipeline.by_name("t").ok_or("no dronetee")?;
     Ok((pipeline, FramePublisher::new(&tee)?))
 }
@@ -159,7 +168,12 @@ fn subscribe(publisher: &FramePublisher, slow: Duration) -> Result<Vec<JoinHandl
 }
 
 /// Until the time is over, a signal, the end of the stream, or an error.
-fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) -> Result<()> {
+fn run(
+    camera: &Camera,
+    pipeline: &gst::Pipeline,
+    publisher: &FramePublisher,
+    run_for: Duration,
+) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())?;
@@ -171,17 +185,16 @@ fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) 
     while !stop.load(Ordering::Relaxed) {
         if let Some(message) = bus.timed_pop(gst::ClockTime::from_mseconds(50)) {
             match message.view() {
-                gst::MessageView::Error(error) if publisher.published() == 0 => {
-                    return Err(format!("no video came: {}", error.error()).into());
+                gst::MessageView::Error(error) => {
+                    return Err(camera.explain(error, publisher.published() == 0).into());
                 }
-                gst::MessageView::Error(error) => return Err(error.error().to_string().into()),
                 gst::MessageView::Eos(_) => break,
                 _ => {}
             }
         }
         if publisher.published() == 0 {
             if start.elapsed() > PATIENCE {
-                return Err("no video came: is there a camera, and does it send video?".into());
+                return Err(camera::NO_VIDEO.into());
             }
             continue;
         }
@@ -191,7 +204,7 @@ fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) 
         }
         if running.as_secs() > shown {
             shown = running.as_secs();
-            table.show(&publisher.health());
+            table.update(&publisher.health());
         }
     }
     Ok(())
@@ -199,6 +212,10 @@ fn run(pipeline: &gst::Pipeline, publisher: &FramePublisher, run_for: Duration) 
 
 fn main_job() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
+    if options.help {
+        say(HELP.trim_end());
+        return Ok(());
+    }
     // Before anything starts: a port that is taken is told at once.
     let listener = options.metrics.as_deref().map(metrics::bind).transpose()?;
     gst::init()?;
@@ -212,9 +229,10 @@ fn main_job() -> Result<()> {
         .as_deref()
         .or(own.as_ref().map(RtspServer::url))
         .unwrap_or_default();
-    say(&format!("camera: {url}"));
+    let camera = Camera::parse(url)?;
+    say(&format!("camera: {}", camera.shown()));
 
-    let (pipeline, publisher) = pipeline(url)?;
+    let (pipeline, publisher) = pipeline(&camera)?;
     let workers = subscribe(&publisher, options.slow)?;
     let metrics = listener
         .map(|listener| MetricsServer::start(listener, publisher.clone()))
@@ -222,10 +240,9 @@ fn main_job() -> Result<()> {
     if let Some(metrics) = &metrics {
         say(&format!("metrics: http://{}/metrics", metrics.address()));
     }
-    let outcome = match pipeline.set_state(gst::State::Playing) {
-        Ok(_) => run(&pipeline, &publisher, options.run_for),
-        Err(_) => Err("can not be opened".into()),
-    };
+    // Why it fails, if it does, is on the bus.
+    let _ = pipeline.set_state(gst::State::Playing);
+    let outcome = run(&camera, &pipeline, &publisher, options.run_for);
     let health = publisher.health();
     pipeline.set_state(gst::State::Null)?;
     for worker in workers {
@@ -233,9 +250,9 @@ fn main_job() -> Result<()> {
     }
     if health.published > 0 {
         say("at the end:");
-        Table::default().show(&health);
+        Table::show(&health);
     }
-    outcome.map_err(|error| format!("{url}: {error}"))?;
+    outcome.map_err(|error| format!("{}: {error}", camera.shown()))?;
     match health
         .consumers
         .iter()

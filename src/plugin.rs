@@ -14,6 +14,6 @@ gst::plugin_define!(
     "MPL",
     env!("CARGO_PKG_NAME"),
     env!("CARGO_PKG_NAME"),
-    "https://gstreamer.freedesktop.org",
+    env!("CARGO_PKG_AUTHORS"),
     env!("BUILD_REL_DATE")
 );

@@ -14,7 +14,16 @@ use gst_rtsp_server::prelude::*;
 pub(crate) enum Streams {
     VideoAndAudio,
     Audio,
+    /// To those who have the `LOGIN` alone.
+    Secured,
 }
+
+/// User and password.
+#[allow(
+    dead_code,
+    reason = "not every program that includes this file uses all"
+)]
+pub(crate) const LOGIN: (&str, &str) = ("pilot", "open/sesame@42");
 
 /// Stops with this, and hangs up on who is connected.
 pub(crate) struct RtspServer {
@@ -41,10 +50,15 @@ impl RtspServer {
         let factory = gst_rtsp_server::RTSPMediaFactory::new();
         // The sound comes first: who takes the first stream gets no picture.
         factory.set_launch(&match streams {
-            Streams::VideoAndAudio => format!("( {AUDIO} name=pay0 {VIDEO} name=pay1 )"),
+            Streams::VideoAndAudio | Streams::Secured => {
+                format!("( {AUDIO} name=pay0 {VIDEO} name=pay1 )")
+            }
             Streams::Audio => format!("( {AUDIO} name=pay0 )"),
         });
         factory.set_shared(true);
+        if let Streams::Secured = streams {
+            secure(&server, &factory);
+        }
         let mounts = server.mount_points().ok_or("no mount points")?;
         mounts.add_factory("/camera", factory);
 
@@ -70,6 +84,25 @@ impl RtspServer {
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
+}
+
+fn secure(server: &gst_rtsp_server::RTSPServer, factory: &gst_rtsp_server::RTSPMediaFactory) {
+    let auth = gst_rtsp_server::RTSPAuth::new();
+    let token = gst_rtsp_server::RTSPToken::builder()
+        .field("media.factory.role", "viewer")
+        .build();
+    let (user, password) = LOGIN;
+    auth.add_basic(
+        &gst_rtsp_server::RTSPAuth::make_basic(user, password),
+        &token,
+    );
+    server.set_auth(Some(&auth));
+    factory.add_role_from_structure(
+        &gst::Structure::builder("viewer")
+            .field("media.factory.access", true)
+            .field("media.factory.construct", true)
+            .build(),
+    );
 }
 
 impl Drop for RtspServer {

@@ -115,12 +115,14 @@ impl Drop for Run {
     }
 }
 
-pub(crate) fn fails_with(run: Run, reason: &str) {
+/// What it said.
+pub(crate) fn fails_with(run: Run, reason: &str) -> String {
     let output = run.end();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains(reason), "'{reason}' is not in: {error}");
     assert_eq!(error.lines().count(), 1, "more than one line: {error}");
+    error
 }
 
 /// The final table of a run that ended well.
