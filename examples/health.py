@@ -3,14 +3,24 @@
 """Runs a launch line with a dronetee named t, prints its table once a second, and its messages.
 
     GST_PLUGIN_PATH=target/release examples/health.py [SECONDS] [LAUNCH LINE]
+
+Without SECONDS for ten, without a line with a test picture and two consumers, one of them slow.
 """
 import sys
 import warnings
 
-import gi
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:2]):
+    print(__doc__.strip())
+    sys.exit()
 
-gi.require_version("Gst", "1.0")
-from gi.repository import GLib, Gst
+try:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    from gi.repository import GLib, Gst
+except (ImportError, ValueError) as error:
+    sys.exit(f"health.py: Python has no GStreamer ({error}): "
+             "apt-get install python3-gi gir1.2-gstreamer-1.0")
 
 # The only way to an array of structures without the overrides of python3-gst-1.0.
 warnings.filterwarnings("ignore", message="GObject.ValueArray")
@@ -60,13 +70,15 @@ def main():
     if not seconds.isdecimal():
         sys.exit(__doc__)
     Gst.init(None)
+    if Gst.ElementFactory.find("dronetee") is None:
+        sys.exit("health.py: GStreamer does not find dronetee: build it and set GST_PLUGIN_PATH")
     try:
         pipeline = Gst.parse_launch(" ".join(sys.argv[2:]) or LINE)
     except GLib.Error as error:
-        sys.exit(error.message)
+        sys.exit(f"health.py: {error.message}")
     tee = pipeline.get_by_name("t")
     if tee is None or tee.find_property("stats") is None:
-        sys.exit("the line has no dronetee name=t")
+        sys.exit("health.py: the line has no dronetee name=t")
     loop = GLib.MainLoop()
     loop.failed = False
     bus = pipeline.get_bus()

@@ -297,3 +297,31 @@ fn python_reads_the_accounts_and_the_messages() {
     assert!(row.contains("detection_client_slow="), "{text}");
     assert!(text.contains("dronetee-drop, consumer=(string)detection_client"));
 }
+
+#[test]
+fn the_python_program_helps_and_says_what_it_lacks() {
+    let python = |path: &str, args: &[&str]| {
+        let output = Command::new("/usr/bin/python3")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/health.py"))
+            .args(args)
+            .env("PYTHONPATH", path)
+            .env("GST_PLUGIN_PATH", "")
+            .env("GST_REGISTRY", plugin_dir().join("registry-without.bin"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let without_gi = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-gi");
+    std::fs::create_dir_all(&without_gi).unwrap();
+    std::fs::write(without_gi.join("gi.py"), "raise ImportError('no gi')\n").unwrap();
+    let without_gi = without_gi.to_str().unwrap();
+
+    let (ok, said) = python(without_gi, &["--help"]);
+    assert!(ok && said.contains("[SECONDS] [LAUNCH LINE]"), "{said}");
+    let (ok, said) = python(without_gi, &[]);
+    assert!(!ok && said.contains("apt-get install python3-gi"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let (ok, said) = python("", &["1"]);
+    assert!(!ok && said.contains("does not find dronetee"), "{said}");
+}
