@@ -52,6 +52,7 @@ mod receivers;
 mod recovery;
 mod reentrance;
 mod registration;
+mod repository;
 mod rtsp_start;
 mod seeking;
 mod setup_script;

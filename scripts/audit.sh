@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
+# Checks what the crate is built with: the oldest Rust that it promises, and its dependencies'
+# licences, advisories and number of GStreamer bindings. Says what it can not check here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Clippy's incompatible_msrv, which scripts/test.sh runs, covers the standard library's names.
+python3 - "$oldest" <(cargo metadata --locked --all-features --format-version 1) <<'EOP'
+import json, sys
+
+def version(text):
+    return tuple(int(part) for part in text.split("."))
+
+oldest, metadata = sys.argv[1], json.load(open(sys.argv[2]))
+newer = [f"{p['name']} {p['version']} needs Rust {p['rust_version']}" for p in metadata["packages"]
+         if p["rust_version"] and version(p["rust_version"]) > version(oldest)]
+if newer:
+    sys.exit(f"audit: more than the promised Rust {oldest} is needed:\n  " + "\n  ".join(newer))
+print(f"audit: no dependency says that it needs more than Rust {oldest}")
+EOP
+
+toolchain=
+for name in "$oldest" "$oldest.0"; do
+  ! cargo "+$name" --version >/dev/null 2>&1 || toolchain=$name
+done
+if [ -n "$toolchain" ]; then
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/oldest \
+    cargo "+$toolchain" check --locked --all-targets --all-features
+else
+  echo "audit: NOT built with Rust $oldest, which is not here (rustup toolchain install $oldest)"
+fi
+
+if command -v cargo-deny >/dev/null; then
+  cargo deny --locked check
+else
+  echo 'audit: licences and advisories NOT checked, cargo-deny is not here (cargo install cargo-deny)'
+fi
