@@ -9,7 +9,6 @@ shift 2
 
 built=$CARGO_TARGET_DIR/${RUST_TARGET:+$RUST_TARGET/}
 [ "$PROFILE" = release ] && built=${built}release || built=${built}debug
-[ -z "$STRIP" ] || export CARGO_PROFILE_RELEASE_STRIP="$STRIP" CARGO_PROFILE_DEV_STRIP="$STRIP"
 
 if [ -n "$CARGO_C" ]; then
   host=$(rustc -vV | sed -n 's/^host: //p')
@@ -26,6 +25,10 @@ for output in "$@"; do
   case $output in
     # The libraries are where the plugin is.
     *.pc) sed "s|^libdir=.*|libdir=$PLUGINS_DIR|" "$built/${output##*/}" >"$output" ;;
+    *.so)
+      cp "$built/${output##*/}" "$output"
+      [ -z "$STRIP" ] || "$STRIP" --strip-unneeded "$output"
+      ;;
     *) cp "$built/${output##*/}" "$output" ;;
   esac
 done
