@@ -54,7 +54,7 @@ apt-get update -qq
 apt-get install -qq --no-install-recommends /tmp/dronetee.deb >/dev/null
 plugin=$(dpkg -L gstreamer1.0-dronetee | grep 'libgstdronetee\.so$')
 apt-get install -qq --no-install-recommends gstreamer1.0-tools gstreamer1.0-plugins-base >/dev/null
-gst-inspect-1.0 dronetee | grep -F "$plugin"
+gst-inspect-1.0 dronetee | grep -F "${plugin#/usr}"
 gst-launch-1.0 -q -m videotestsrc num-buffers=90 ! video/x-raw,framerate=30/1 ! dronetee name=t \
   t.src_detection_client ! fakesink t.src_telemetry ! fakesink >/tmp/log
 test "$(grep -c 'dronetee-summary.* in=(guint64)90' /tmp/log)" = 2

@@ -40,7 +40,7 @@ for job in "$@"; do
       ;;
   esac
 done
-mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+mapfile -t packages <<<"$(printf '%s\n' "${packages[@]}" | sort -u)"
 
 fail() {
   printf 'setup: %s\n' "$@" >&2
