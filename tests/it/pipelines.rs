@@ -105,6 +105,11 @@ pub(crate) fn field(line: &str, name: &str) -> u64 {
 fn inspect_shows_the_element_and_its_pads() {
     let output = tool("gst-inspect-1.0").arg("dronetee").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
+    let origin = text.lines().find(|line| line.contains("Origin URL"));
+    assert!(
+        origin.unwrap().ends_with(env!("CARGO_PKG_AUTHORS")),
+        "{text}"
+    );
     for name in [
         "src_%u",
         "src_%s",
