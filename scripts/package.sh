@@ -51,14 +51,14 @@ try() {
   "${as_root[@]}" chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
     DEBIAN_FRONTEND=noninteractive sh -eu <<'INSIDE'
 apt-get update -qq
-apt-get install -qq --no-install-recommends /tmp/dronetee.deb >/dev/null
+apt-get install -qq -o Dpkg::Use-Pty=0 --no-install-recommends /tmp/dronetee.deb >/dev/null
 plugin=$(dpkg -L gstreamer1.0-dronetee | grep 'libgstdronetee\.so$')
-apt-get install -qq --no-install-recommends gstreamer1.0-tools gstreamer1.0-plugins-base >/dev/null
+apt-get install -qq -o Dpkg::Use-Pty=0 --no-install-recommends gstreamer1.0-tools gstreamer1.0-plugins-base >/dev/null
 gst-inspect-1.0 dronetee | grep -F "${plugin#/usr}"
-gst-launch-1.0 -q -m videotestsrc num-buffers=90 ! video/x-raw,framerate=30/1 ! dronetee name=t \
+gst-launch-1.0 -m videotestsrc num-buffers=90 ! video/x-raw,framerate=30/1 ! dronetee name=t \
   t.src_detection_client ! fakesink t.src_telemetry ! fakesink >/tmp/log
 test "$(grep -c 'dronetee-summary.* in=(guint64)90' /tmp/log)" = 2
-apt-get remove -qq gstreamer1.0-dronetee >/dev/null
+apt-get remove -qq -o Dpkg::Use-Pty=0 gstreamer1.0-dronetee >/dev/null
 test ! -e "$plugin"
 ! gst-inspect-1.0 dronetee >/dev/null 2>&1
 INSIDE
