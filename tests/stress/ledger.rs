@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The accounts: each snapshot balances, and the drop messages add up to it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gst::prelude::*;
+
+use crate::fault::fault;
+
+/// A count that a structure has to have.
+pub(crate) fn count(stats: &gst::StructureRef, name: &str) -> u64 {
+    match stats.get::<u64>(name) {
+        Ok(count) => count,
+        Err(_) => stats
+            .get::<u32>(name)
+            .map(u64::from)
+            .unwrap_or_else(|error| fault(format!("{name}: {error} in {stats}"))),
+    }
+}
+
+fn reasons(stats: &gst::StructureRef) -> Vec<(String, u64)> {
+    let names = stats.fields().map(|name| name.to_string());
+    let dropped = names.filter(|name| name.starts_with("dropped-"));
+    dropped
+        .map(|name| (name.replace("dropped-", ""), count(stats, &name)))
+        .collect()
+}
+
+/// `in == out + Σ dropped + waiting + in-flight`.
+pub(crate) fn check_pad(stats: &gst::StructureRef) {
+    let dropped: u64 = reasons(stats).iter().map(|(_, count)| count).sum();
+    if dropped != count(stats, "dropped") {
+        fault(format!("the reasons do not add up to dropped: {stats}"));
+    }
+    let [arrived, out, waiting, in_flight] =
+        ["in", "out", "current-level-buffers", "in-flight"].map(|name| count(stats, name));
+    if arrived != out + dropped + waiting + in_flight || in_flight > 1 {
+        fault(format!("does not balance: {stats}"));
+    }
+}
+
+/// The `stats` of a `dronetee`, whose pads all balance.
+pub(crate) fn check_element(tee: &gst::Element) -> (gst::Structure, Vec<gst::Structure>) {
+    let stats = tee.property::<gst::Structure>("stats");
+    let consumers = stats.get::<gst::Array>("consumers").unwrap();
+    let consumers = consumers
+        .iter()
+        .map(|pad| pad.get::<gst::Structure>().unwrap());
+    let consumers: Vec<_> = consumers.collect();
+    let mut dropped = 0;
+    for pad in &consumers {
+        check_pad(pad);
+        dropped += count(pad, "dropped");
+    }
+    if dropped > count(&stats, "dropped") {
+        fault(format!(
+            "the element has fewer drops than its pads: {stats}"
+        ));
+    }
+    (stats, consumers)
+}
+
+#[derive(Default, Clone, Copy)]
+struct Sum {
+    count: u64,
+    /// The last life that it was added to.
+    life: u64,
+}
+
+/// What the drop messages have told.
+#[derive(Default)]
+pub(crate) struct Told {
+    sums: Mutex<HashMap<(String, String), Sum>>,
+    /// Counters may have started at zero so often, as the element or a pad of that name has.
+    pub(crate) life: AtomicU64,
+    /// Until the next life no summary is compared: messages were off.
+    muted: AtomicU64,
+}
+
+impl Told {
+    pub(crate) fn begin_life(&self) {
+        self.life.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Messages may be off from now on.
+    pub(crate) fn mute(&self) {
+        let life = self.life.load(Ordering::SeqCst) + 1;
+        self.muted.store(life, Ordering::SeqCst);
+    }
+
+    pub(crate) fn note(&self, message: &gst::StructureRef) {
+        match message.name().as_str() {
+            "dronetee-drop" => self.note_drop(message),
+            "dronetee-summary" => self.note_summary(message),
+            _ => {}
+        }
+    }
+
+    fn note_drop(&self, message: &gst::StructureRef) {
+        let text = |name| message.get::<String>(name).unwrap();
+        let (new, total) = (count(message, "count"), count(message, "total"));
+        let life = self.life.load(Ordering::SeqCst);
+        let mut sums = self.sums.lock().unwrap();
+        let sum = sums.entry((text("pad"), text("reason"))).or_default();
+        let restarted = sum.life < life && new == total;
+        if new == 0 || sum.count + new != total && !restarted {
+            fault(format!("told {} so far, but: {message}", sum.count));
+        }
+        *sum = Sum { count: total, life };
+    }
+
+    fn note_summary(&self, summary: &gst::StructureRef) {
+        check_pad(summary);
+        let life = self.life.load(Ordering::SeqCst);
+        if self.muted.load(Ordering::SeqCst) + 2 > life + 1 && self.muted.load(Ordering::SeqCst) > 0
+        {
+            return;
+        }
+        let pad = summary.get::<String>("pad").unwrap();
+        let mut sums = self.sums.lock().unwrap();
+        for (reason, counted) in reasons(summary) {
+            let sum = sums.entry((pad.clone(), reason.clone())).or_default();
+            if counted == 0 && sum.life < life {
+                sum.count = 0;
+            }
+            if sum.count != counted {
+                let told = sum.count;
+                fault(format!(
+                    "the messages told {told} as {reason}, but: {summary}"
+                ));
+            }
+        }
+    }
+}
