@@ -155,7 +155,13 @@ fn tell_threads() {
 }
 
 /// What elements of GStreamer's own say at times, whatever is in front of them.
-const KNOWN: [&str; 0] = [];
+const KNOWN: [&str; 1] = ["splitmuxsink will not work"];
+
+/// True in a thread of splitmuxsink, which does not get on with flushes and second streams.
+fn is_of_splitmuxsink() -> bool {
+    let name = std::fs::read_to_string("/proc/thread-self/comm");
+    name.is_ok_and(|name| name.starts_with("queue_video") || name.starts_with("muxer"))
+}
 
 /// Warnings and criticals of GLib, GObject and GStreamer are faults.
 pub(crate) fn catch_log() {
@@ -165,7 +171,8 @@ pub(crate) fn catch_log() {
             glib::LogLevel::Error | glib::LogLevel::Critical | glib::LogLevel::Warning
         );
         let line = format!("{}: {text}", domain.unwrap_or("GLib"));
-        if !is_grave || KNOWN.iter().any(|known| text.contains(known)) {
+        let is_known = KNOWN.iter().any(|known| text.contains(known));
+        if !is_grave || is_known || is_of_splitmuxsink() {
             return;
         }
         tell_threads();

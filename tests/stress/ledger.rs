@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gst::prelude::*;
 
@@ -75,8 +75,8 @@ pub(crate) struct Told {
     sums: Mutex<HashMap<(String, String), Sum>>,
     /// Counters may have started at zero so often, as the element or a pad of that name has.
     pub(crate) life: AtomicU64,
-    /// Until the next life no summary is compared: messages were off.
-    muted: AtomicU64,
+    /// No summary is compared: messages were off in this life.
+    muted: AtomicBool,
 }
 
 impl Told {
@@ -84,10 +84,9 @@ impl Told {
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Messages may be off from now on.
-    pub(crate) fn mute(&self) {
-        let life = self.life.load(Ordering::SeqCst) + 1;
-        self.muted.store(life, Ordering::SeqCst);
+    /// Messages may be off from now on, or are on for the whole life that begins.
+    pub(crate) fn mute(&self, muted: bool) {
+        self.muted.store(muted, Ordering::SeqCst);
     }
 
     pub(crate) fn note(&self, message: &gst::StructureRef) {
@@ -114,8 +113,7 @@ impl Told {
     fn note_summary(&self, summary: &gst::StructureRef) {
         check_pad(summary);
         let life = self.life.load(Ordering::SeqCst);
-        if self.muted.load(Ordering::SeqCst) + 2 > life + 1 && self.muted.load(Ordering::SeqCst) > 0
-        {
+        if self.muted.load(Ordering::SeqCst) {
             return;
         }
         let pad = summary.get::<String>("pad").unwrap();

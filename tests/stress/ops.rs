@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The operations on pads, branches and states, and the draw among all.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -132,12 +133,24 @@ fn take_branch(world: &mut World, consumer: usize) -> Option<crate::sink::Branch
     if !world.orphans.is_empty() && world.rng.once_in(2) {
         let at = world.rng.below(world.orphans.len());
         let branch = world.orphans.swap_remove(at);
-        // What a link before pushed must have come to its end.
         branch.control.unstick();
-        watch("the end of a push", || drop(branch.head.stream_lock()));
-        return Some(branch);
+        if is_free(&branch.head) {
+            return Some(branch);
+        }
+        world.orphans.push(branch);
     }
     world.new_branch(is_coded)
+}
+
+/// What a link before pushed has come to its end.
+fn is_free(head: &gst::Pad) -> bool {
+    let (sender, free) = std::sync::mpsc::channel();
+    let head = head.clone();
+    std::thread::spawn(move || {
+        drop(head.stream_lock());
+        let _ = sender.send(());
+    });
+    free.recv_timeout(Duration::from_millis(50)).is_ok()
 }
 
 fn link(world: &mut World) {
@@ -213,17 +226,30 @@ fn relink_idle(world: &mut World) {
     note(format!("relink {} idle", pad_name(world, consumer)));
     let pad = world.consumers[consumer].pad.clone();
     let (sender, done) = std::sync::mpsc::channel();
-    watch("add an idle probe", || {
+    let is_due = Arc::new(Mutex::new(true));
+    let due = is_due.clone();
+    let probe = watch("add an idle probe", || {
         pad.add_probe(gst::PadProbeType::IDLE, move |pad, _| {
-            if let Some(peer) = pad.peer() {
+            let mut due = due.lock().unwrap();
+            if let Some(peer) = pad.peer()
+                && *due
+            {
                 let _ = pad.unlink(&peer);
                 let _ = pad.link(&peer);
             }
+            *due = false;
             let _ = sender.send(());
             gst::PadProbeReturn::Remove
         })
     });
     let _ = done.recv_timeout(Duration::from_millis(20));
+    // Later it must not be linked: it may have been released.
+    let was_due = watch("an idle probe", || {
+        std::mem::replace(&mut *is_due.lock().unwrap(), false)
+    });
+    if let (Some(probe), true) = (probe, was_due) {
+        pad.remove_probe(probe);
+    }
 }
 
 /// The pad's thread is stopped before its next push, for some time.
@@ -326,6 +352,10 @@ fn restart_branch(world: &mut World) {
         return;
     };
     branch.control.unstick();
+    if branch.runs_once() {
+        branch.dispose(&world.pipeline.clone());
+        return;
+    }
     let state = *world.rng.pick(&[gst::State::Null, gst::State::Ready]);
     for element in &branch.elements {
         watch("stop a branch", || element.set_state(state)).ok();
@@ -375,6 +405,7 @@ fn change_whole(world: &mut World) {
 
 fn restart(world: &mut World, also_bare: bool, change: impl FnOnce(&mut World)) {
     world.unstick(also_bare);
+    world.drop_run_once();
     let pauses = world.rng.once_in(2);
     for tee in &world.tees {
         if let (Feed::Own(source), true) = (&tee.feed, pauses) {

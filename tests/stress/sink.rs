@@ -370,6 +370,11 @@ impl Branch {
         self.elements.is_empty() && self.hub.is_none()
     }
 
+    /// It can not be started a second time, whatever is in front of it.
+    pub(crate) fn runs_once(&self) -> bool {
+        self.kind.contains("splitmuxsink")
+    }
+
     /// Takes it out of the pipeline; it must not be linked.
     pub(crate) fn dispose(self, pipeline: &gst::Pipeline) {
         self.control.set(Mode::Takes);

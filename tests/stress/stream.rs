@@ -7,7 +7,7 @@ use gst::prelude::*;
 
 use crate::fault::{note, watch};
 use crate::ops::{any_consumer, any_linked, any_tee};
-use crate::source::Order;
+use crate::source::{self, Order};
 use crate::world::{Feed, World};
 
 /// Has the tee's own source do something.
@@ -150,7 +150,7 @@ pub(crate) fn set_element(world: &mut World) {
     };
     note(format!("tee{tee}.{name}={value:?}"));
     if name == "post-drop-messages" {
-        world.tees[tee].handler.told.mute();
+        world.tees[tee].handler.told.mute(true);
     }
     watch("set a property", || {
         element.set_property_from_value(&name, &value)
@@ -236,7 +236,8 @@ fn caps_of(world: &mut World, tee: usize) -> gst::Caps {
         }
         Feed::Elements => {
             let sink = world.tees[tee].element.static_pad("sink").unwrap();
-            sink.current_caps().unwrap_or_else(gst::Caps::new_any)
+            sink.current_caps()
+                .unwrap_or_else(|| source::raw().remove(0).caps)
         }
     }
 }

@@ -100,6 +100,10 @@ pub(crate) struct Passage {
     pub(crate) pushes: AtomicU64,
     /// Those of before the element started.
     pub(crate) pushes_before: AtomicU64,
+    /// Frames that were published and did not come in, at the last look.
+    pub(crate) missed: Mutex<Option<i64>>,
+    /// The last frame that reached a branch, if no flush has come since.
+    pub(crate) delivered: Mutex<Option<u64>>,
 }
 
 thread_local! {
@@ -121,6 +125,11 @@ impl Passage {
                     passage.pushes.fetch_add(1, Ordering::SeqCst);
                 }
                 Some(gst::PadProbeData::BufferList(_)) => fault("a list came out of dronetee"),
+                Some(gst::PadProbeData::Event(event))
+                    if event.type_() == gst::EventType::FlushStop =>
+                {
+                    *passage.delivered.lock().unwrap() = None;
+                }
                 _ => {}
             }
             let link = passage.link.load(Ordering::SeqCst);
@@ -135,8 +144,6 @@ impl Passage {
 struct Seen {
     link: u64,
     last: Option<u64>,
-    /// A flush has come since.
-    is_flushed: bool,
     /// The last marked event, and the frame that it precedes.
     event: Option<(u64, u64)>,
 }
@@ -147,7 +154,6 @@ pub(crate) struct Witness {
     /// The link that counts; set by the driver before it links.
     pub(crate) link: AtomicU64,
     pub(crate) frames: AtomicU64,
-    pub(crate) ends: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -216,7 +222,8 @@ impl Witness {
                 complain(format!("no DISCONT although {last} was the last one"));
             }
         }
-        let reference = seen.last.filter(|_| !seen.is_flushed);
+        // A branch that replaces another between two frames goes on where that one was.
+        let reference = passage.delivered.lock().unwrap().replace(number);
         if mark.delta && reference.is_none_or(|last| last + 1 != number) {
             complain(format!("a delta frame, and {reference:?} was the last one"));
         }
@@ -225,22 +232,12 @@ impl Witness {
         {
             complain(format!("event {event} precedes {next} and came before"));
         }
-        (seen.last, seen.is_flushed) = (Some(number), false);
+        seen.last = Some(number);
         drop(seen);
         self.frames.fetch_add(1, Ordering::SeqCst);
     }
 
     fn event(&self, event: &gst::EventRef, passage: &Passage, link: u64) {
-        match event.type_() {
-            gst::EventType::FlushStop => {
-                let mut seen = self.seen.lock().unwrap();
-                seen.is_flushed = true;
-            }
-            gst::EventType::Eos => {
-                self.ends.fetch_add(1, Ordering::SeqCst);
-            }
-            _ => {}
-        }
         let Some(number) = mark_of(event) else { return };
         let next = passage.marks.events.lock().unwrap().get(&number).copied();
         let Some(next) = next else {

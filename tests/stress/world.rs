@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One round's pipeline: sources, one or two `dronetee`s, their consumers, what hangs behind them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,8 +49,6 @@ pub(crate) struct Tee {
     pub(crate) marks: Arc<Marks>,
     pub(crate) handler: Arc<Handler>,
     pub(crate) marks_before: u64,
-    /// Published less those that came in, by pad, of the last look.
-    joined: HashMap<String, i64>,
 }
 
 pub(crate) struct Consumer {
@@ -155,7 +153,6 @@ impl World {
             marks,
             handler: Arc::default(),
             marks_before: 0,
-            joined: HashMap::new(),
         });
     }
 
@@ -274,6 +271,23 @@ impl World {
         }
     }
 
+    /// Takes out what can not be stopped and started again.
+    pub(crate) fn drop_run_once(&mut self) {
+        for consumer in 0..self.consumers.len() {
+            let branch = self.consumers[consumer].branch.as_ref();
+            if branch.is_some_and(Branch::runs_once) {
+                let branch = self.unlink(consumer);
+                self.orphans.extend(branch);
+            }
+        }
+        let all = self.orphans.drain(..);
+        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(Branch::runs_once);
+        self.orphans = kept;
+        for branch in gone {
+            branch.dispose(&self.pipeline);
+        }
+    }
+
     pub(crate) fn unblock(&mut self) {
         for consumer in &mut self.consumers {
             for block in consumer.blocks.drain(..) {
@@ -284,10 +298,14 @@ impl World {
 
     /// To be called when a `dronetee` is stopped, before it starts again.
     pub(crate) fn begin_life(&mut self, tee: usize) {
-        self.tees[tee].handler.told.begin_life();
+        let told = &self.tees[tee].handler.told;
+        told.begin_life();
+        if self.tees[tee].element.property("post-drop-messages") {
+            told.mute(false);
+        }
         self.tees[tee].marks_before = self.tees[tee].marks.count();
-        self.tees[tee].joined.clear();
         for consumer in self.consumers.iter().filter(|one| one.tee == tee) {
+            *consumer.passage.missed.lock().unwrap() = None;
             let pushes = consumer.passage.pushes.load(Ordering::SeqCst);
             consumer
                 .passage
@@ -297,8 +315,8 @@ impl World {
     }
 
     /// What has to hold at any time.
-    pub(crate) fn check(&mut self) {
-        for (index, tee) in self.tees.iter_mut().enumerate() {
+    pub(crate) fn check(&self) {
+        for (index, tee) in self.tees.iter().enumerate() {
             let pushes: Vec<_> = self
                 .consumers
                 .iter()
@@ -319,15 +337,19 @@ impl World {
                     continue;
                 };
                 consumer.check(pad, before);
+                if count(pad, "in") == 0 {
+                    // It has not joined.
+                    continue;
+                }
                 let missed = published as i64 - count(pad, "in") as i64;
-                let known = tee.joined.entry(name.into()).or_insert(missed);
-                let has_joined = count(pad, "in") > 0;
-                if has_joined && missed > *known {
+                let known = consumer.passage.missed.lock().unwrap().replace(missed);
+                if let Some(known) = known
+                    && missed > known
+                {
                     fault(format!(
                         "frames did not arrive, {known} then {missed} were missed: {pad}"
                     ));
                 }
-                *known = missed;
             }
         }
     }
@@ -340,6 +362,9 @@ impl World {
             branch.control.set(sink::Mode::Takes);
         }
         watch("play", || self.pipeline.set_state(gst::State::Playing)).ok();
+        for element in self.controls().flat_map(|branch| &branch.elements) {
+            watch("play a branch", || element.sync_state_with_parent()).ok();
+        }
         for tee in &self.tees {
             let Feed::Own(source) = &tee.feed else {
                 continue;
