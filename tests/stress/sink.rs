@@ -121,7 +121,7 @@ enum Manner {
 
 /// A sink pad without an element.
 pub(crate) fn bare(name: &str, rng: &mut Rng) -> Branch {
-    let manner = *rng.pick(&[
+    let manner = rng.pick(&[
         Manner::Plain,
         Manner::Plain,
         Manner::Narrow,
@@ -129,6 +129,15 @@ pub(crate) fn bare(name: &str, rng: &mut Rng) -> Branch {
         Manner::Refuses,
         Manner::Slow,
     ]);
+    bare_as(name, *manner)
+}
+
+/// One that takes all.
+pub(crate) fn plain(name: &str) -> Branch {
+    bare_as(name, Manner::Plain)
+}
+
+fn bare_as(name: &str, manner: Manner) -> Branch {
     let control = Arc::new(Control::default());
     let taking = control.clone();
     let head = gst::Pad::builder(gst::PadDirection::Sink)

@@ -399,7 +399,7 @@ impl World {
             watch("activate", || pad.set_active(true)).ok();
         }
         let name = self.name("witness");
-        let branch = sink::bare(&name, &mut self.rng);
+        let branch = sink::plain(&name);
         let control = branch.control.clone();
         self.link(consumer, branch, gst::PadLinkCheck::DEFAULT);
         let element = self.tees[tee].element.clone();
