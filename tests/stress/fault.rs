@@ -37,6 +37,10 @@ pub(crate) fn set_verbose(verbose: bool) {
     IS_VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
+pub(crate) fn is_verbose() -> bool {
+    IS_VERBOSE.load(Ordering::Relaxed)
+}
+
 /// A new round.
 pub(crate) fn begin(seed: u64) {
     let mut journal = JOURNAL.lock().unwrap();

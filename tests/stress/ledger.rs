@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gst::prelude::*;
 
-use crate::fault::fault;
+use crate::fault::{fault, is_verbose};
 
 /// A count that a structure has to have.
 pub(crate) fn count(stats: &gst::StructureRef, name: &str) -> u64 {
@@ -90,6 +90,9 @@ impl Told {
     }
 
     pub(crate) fn note(&self, message: &gst::StructureRef) {
+        if is_verbose() {
+            eprintln!("      {message}");
+        }
         match message.name().as_str() {
             "dronetee-drop" => self.note_drop(message),
             "dronetee-summary" => self.note_summary(message),

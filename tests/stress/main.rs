@@ -102,6 +102,7 @@ fn finish(mut world: World) {
     note("the end");
     world.unblock();
     world.unstick(true);
+    world.join_calls();
     for receiver in std::mem::take(&mut world.receivers) {
         let tee = world.tees[receiver.tee].element.clone();
         receiver.stop(&tee);

@@ -333,6 +333,10 @@ fn drop_orphan(world: &mut World) {
         return;
     }
     let at = world.rng.below(world.orphans.len());
+    if world.orphans[at].hub.is_some() {
+        // Its queue can not be stopped while what all inputs share waits.
+        return;
+    }
     let branch = world.orphans.swap_remove(at);
     note(format!("drop {}", branch.name));
     branch.control.unstick();
@@ -357,7 +361,8 @@ fn restart_branch(world: &mut World) {
         return;
     }
     let state = *world.rng.pick(&[gst::State::Null, gst::State::Ready]);
-    for element in &branch.elements {
+    let elements = branch.elements.iter().filter(|_| branch.hub.is_none());
+    for element in elements {
         watch("stop a branch", || element.set_state(state)).ok();
         watch("start a branch", || element.sync_state_with_parent()).ok();
     }

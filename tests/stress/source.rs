@@ -35,7 +35,8 @@ pub(crate) enum Order {
 struct State {
     orders: VecDeque<Order>,
     is_ending: bool,
-    is_paused: bool,
+    /// Threads that want it to rest.
+    pauses: u32,
     /// The thread waits for the end of a pause.
     is_at_rest: bool,
     begins: bool,
@@ -190,8 +191,10 @@ impl Source {
         self.shared.state.lock().unwrap().begins = true;
     }
 
-    pub(crate) fn flush(&self, resets_time: bool) {
-        self.shared.flush(&self.pad, resets_time);
+    /// A flush to be made by any thread.
+    pub(crate) fn flushing(&self, resets_time: bool) -> impl FnOnce() + Send + use<> {
+        let (shared, pad) = (self.shared.clone(), self.pad.clone());
+        move || shared.flush(&pad, resets_time)
     }
 
     pub(crate) fn stop(mut self) {
@@ -206,20 +209,19 @@ impl Source {
 impl Shared {
     fn pause(&self) {
         let mut state = self.state.lock().unwrap();
-        state.is_paused = true;
+        state.pauses += 1;
         let runs = |state: &mut State| !state.is_at_rest && !state.is_ending;
         drop(self.changed.wait_while(state, runs).unwrap());
     }
 
     fn go_on(&self) {
-        self.state.lock().unwrap().is_paused = false;
+        self.state.lock().unwrap().pauses -= 1;
         self.changed.notify_all();
     }
 
     /// As a seekable source does it.
     fn flush(&self, pad: &gst::Pad, resets_time: bool) {
         let _alone = self.flushing.lock().unwrap();
-        let was_paused = self.state.lock().unwrap().is_paused;
         let start = gst::event::FlushStart::new();
         watch("push FLUSH_START", || pad.push_event(start));
         watch("wait for the source in a flush", || self.pause());
@@ -229,7 +231,7 @@ impl Shared {
         // A flush undoes the end of the stream.
         state.has_ended = false;
         state.needs_segment = true;
-        state.is_paused = was_paused;
+        state.pauses -= 1;
         drop(state);
         self.changed.notify_all();
     }
@@ -276,7 +278,7 @@ impl Shared {
         loop {
             let (order, begins, needs_segment, format, period) = {
                 let mut state = self.state.lock().unwrap();
-                while state.is_paused && !state.is_ending {
+                while state.pauses > 0 && !state.is_ending {
                     state.is_at_rest = true;
                     self.changed.notify_all();
                     state = self.changed.wait(state).unwrap();
@@ -310,7 +312,11 @@ impl Shared {
                 (order, begins, needs_segment, state.format, state.period)
             };
             if begins {
-                self.begin(pad, format);
+                if !self.begin(pad, format) {
+                    // A flush, or a stop.
+                    self.state.lock().unwrap().begins = true;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             } else if needs_segment {
                 self.segment(pad);
             }
@@ -323,14 +329,14 @@ impl Shared {
         }
     }
 
-    fn begin(&self, pad: &gst::Pad, format: usize) {
+    fn begin(&self, pad: &gst::Pad, format: usize) -> bool {
         let stream = self.streams.fetch_add(1, Ordering::SeqCst);
         let start = gst::event::StreamStart::builder(&format!("stream-{stream}"))
             .group_id(gst::GroupId::next())
             .build();
         watch("push STREAM_START", || pad.push_event(start));
         self.send_caps(pad, format);
-        self.segment(pad);
+        self.segment(pad)
     }
 
     fn send_caps(&self, pad: &gst::Pad, format: usize) {
@@ -339,10 +345,10 @@ impl Shared {
         watch("push CAPS", || pad.push_event(caps));
     }
 
-    fn segment(&self, pad: &gst::Pad) {
+    fn segment(&self, pad: &gst::Pad) -> bool {
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         let segment = gst::event::Segment::new(&segment);
-        watch("push SEGMENT", || pad.push_event(segment));
+        watch("push SEGMENT", || pad.push_event(segment))
     }
 
     fn frame(&self, format: usize) -> gst::Buffer {
@@ -408,7 +414,9 @@ impl Shared {
                     let _ = pad.push(self.frame(format));
                 }
             }
-            Order::Segment => self.segment(pad),
+            Order::Segment => {
+                self.segment(pad);
+            }
             Order::Allocation => {
                 let caps = &self.formats[format].caps;
                 let mut query = gst::query::Allocation::new(Some(caps), true);

@@ -21,11 +21,10 @@ fn order(world: &mut World, tee: usize, order: Order) {
 pub(crate) fn flush(world: &mut World) {
     let tee = any_tee(world);
     let resets_time = world.rng.once_in(2);
-    let at = &world.tees[tee];
-    note(format!("flush tee{tee}"));
-    match &at.feed {
-        Feed::Own(source) => source.flush(resets_time),
-        Feed::Elements => {}
+    if let Feed::Own(source) = &world.tees[tee].feed {
+        note(format!("flush tee{tee}"));
+        let flush = source.flushing(resets_time);
+        world.call("flush", flush);
     }
 }
 
@@ -54,7 +53,9 @@ pub(crate) fn seek(world: &mut World) {
     );
     let Some(branch) = &at.branch else { return };
     let head = branch.head.clone();
-    watch("seek", || head.push_event(event));
+    world.call("seek", move || {
+        head.push_event(event);
+    });
 }
 
 pub(crate) fn change_caps(world: &mut World) {
@@ -115,7 +116,9 @@ pub(crate) fn around(world: &mut World) {
     note(format!("tee{tee}: an event around the stream"));
     let event = gst::event::CustomDownstreamOob::new(structure);
     let sink = world.tees[tee].element.static_pad("sink").unwrap();
-    watch("send an event around", || sink.send_event(event));
+    world.call("send an event around", move || {
+        sink.send_event(event);
+    });
 }
 
 pub(crate) fn end(world: &mut World) {
@@ -259,7 +262,9 @@ pub(crate) fn ask_down(world: &mut World) {
         }
         return;
     }
-    watch(&name, || sink.query(query.make_mut()));
+    world.call(&name, move || {
+        sink.query(query.make_mut());
+    });
 }
 
 /// A query from a branch.
@@ -273,7 +278,9 @@ pub(crate) fn ask_up(world: &mut World) {
     let pad = world.consumers[consumer].pad.clone();
     let name = format!("query {} at {}", query.type_().name(), pad.name());
     note(&name);
-    watch(&name, || pad.query(query.make_mut()));
+    world.call(&name, move || {
+        pad.query(query.make_mut());
+    });
 }
 
 /// An event from a branch.
@@ -298,7 +305,9 @@ pub(crate) fn send_up(world: &mut World) {
     let Some(branch) = &at.branch else { return };
     note(format!("{:?} from behind {}", event.type_(), at.pad.name()));
     let head = branch.head.clone();
-    watch("an event from a branch", || head.push_event(event));
+    world.call("an event from a branch", move || {
+        head.push_event(event);
+    });
 }
 
 /// What elements of a branch can be set to.

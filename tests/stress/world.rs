@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) receivers: Vec<Receiver>,
     /// Branches whose pad an errand takes away.
     pub(crate) leaving: Vec<(gst::Pad, Branch)>,
+    /// Calls that other threads make meanwhile.
+    calls: Vec<std::thread::JoinHandle<()>>,
     pub(crate) next_name: u64,
     pub(crate) next_link: u64,
 }
@@ -84,6 +86,7 @@ impl World {
             orphans: Vec::new(),
             receivers: Vec::new(),
             leaving: Vec::new(),
+            calls: Vec::new(),
             next_name: 0,
             next_link: 0,
             pipeline,
@@ -184,6 +187,25 @@ impl World {
     pub(crate) fn name(&mut self, of: &str) -> String {
         self.next_name += 1;
         format!("{of}{}", self.next_name)
+    }
+
+    /// Makes a call, in half of the cases by a thread of its own.
+    pub(crate) fn call(&mut self, what: &str, call: impl FnOnce() + Send + 'static) {
+        self.calls.retain(|one| !one.is_finished());
+        if self.rng.once_in(2) || self.calls.len() > 3 {
+            return watch(what, call);
+        }
+        let what = what.to_owned();
+        let calling = std::thread::Builder::new().name("stress:call".into());
+        let calling = calling.spawn(move || watch(&what, call)).unwrap();
+        self.calls.push(calling);
+    }
+
+    /// Waits for the calls of other threads.
+    pub(crate) fn join_calls(&mut self) {
+        for call in self.calls.drain(..) {
+            watch("join a call", || call.join()).unwrap();
+        }
     }
 
     /// Takes over a pad that was requested.
@@ -361,6 +383,11 @@ impl World {
         for branch in self.controls() {
             branch.control.set(sink::Mode::Takes);
         }
+        self.join_calls();
+        for tee in &self.tees {
+            let mut errands = tee.handler.errands.lock().unwrap();
+            errands.retain(|errand| !matches!(errand, Errand::Unlink(_)));
+        }
         watch("play", || self.pipeline.set_state(gst::State::Playing)).ok();
         for element in self.controls().flat_map(|branch| &branch.elements) {
             watch("play a branch", || element.sync_state_with_parent()).ok();
@@ -417,6 +444,10 @@ impl World {
 
     /// The source rests, all take: what was pushed is what the accounts say.
     pub(crate) fn check_at_rest(&mut self) {
+        let is_own = |tee: &Tee| matches!(tee.feed, Feed::Own(_));
+        if !self.tees.iter().all(is_own) {
+            return;
+        }
         self.mend();
         let names: Vec<_> = self.consumers.iter().map(|one| one.pad.clone()).collect();
         for tee in &self.tees {
