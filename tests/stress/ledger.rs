@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The accounts: each snapshot balances, and the drop messages add up to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -73,6 +73,8 @@ struct Sum {
 #[derive(Default)]
 pub(crate) struct Told {
     sums: Mutex<HashMap<(String, String), Sum>>,
+    /// The last messages, for a fault.
+    last: Mutex<VecDeque<String>>,
     /// Counters may have started at zero so often, as the element or a pad of that name has.
     pub(crate) life: AtomicU64,
     /// No summary is compared: messages were off in this life.
@@ -93,6 +95,13 @@ impl Told {
         if is_verbose() {
             eprintln!("      {message}");
         }
+        let life = self.life.load(Ordering::SeqCst);
+        let mut last = self.last.lock().unwrap();
+        if last.len() == 20 {
+            last.pop_front();
+        }
+        last.push_back(format!("life {life}: {message}"));
+        drop(last);
         match message.name().as_str() {
             "dronetee-drop" => self.note_drop(message),
             "dronetee-summary" => self.note_summary(message),
@@ -108,7 +117,12 @@ impl Told {
         let sum = sums.entry((text("pad"), text("reason"))).or_default();
         let restarted = sum.life < life && new == total;
         if new == 0 || sum.count + new != total && !restarted {
-            fault(format!("told {} so far, but: {message}", sum.count));
+            let last = self.last.lock().unwrap();
+            last.iter().for_each(|message| eprintln!("  {message}"));
+            fault(format!(
+                "told {} in life {} so far, but in {life}: {message}",
+                sum.count, sum.life
+            ));
         }
         *sum = Sum { count: total, life };
     }
