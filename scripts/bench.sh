@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 # Measures dronetee beside tee ! queue, and beside other ways to get frames into an application:
-# scripts/bench.sh [count|stuck|latency|receivers|peers|alive|coded]…
+# scripts/bench.sh [count|guard|stuck|latency|receivers|peers|alive|coded]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh bench
@@ -33,6 +33,23 @@ count() {
   done
 }
 
+# Fails where a publish takes 3 % more or fewer instructions than benches/instructions.txt says.
+guard() {
+  local consumers known own failed=0
+  while read -r -u 3 consumers known; do
+    [ "$consumers" != '#' ] || continue
+    own=$(instructions dronetee "$consumers")
+    echo "a publish over $consumers stuck consumers: $own instructions, $known are expected"
+    if [ $((own * 100)) -gt $((known * 103)) ] || [ $((own * 100)) -lt $((known * 97)) ]; then
+      failed=1
+    fi
+  done 3<benches/instructions.txt
+  [ "$failed" = 0 ] || {
+    echo 'bench: more than 3 % off. If that is meant, write the new numbers into benches/instructions.txt' >&2
+    return 1
+  }
+}
+
 # A crate of its own, built beside this one.
 peers() {
   local target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -41,7 +58,7 @@ peers() {
 
 for part in "$@"; do
   case $part in
-    count) count ;;
+    count | guard) "$part" ;;
     peers) peers ;;
     latency)
       "$bench" latency

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
+# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [stress|guard]…
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh test bench
+[ $# -gt 0 ] || set -- stress guard
+
+# Random pipelines with a seed that was never tried; a fault prints the one that repeats it.
+stress() {
+  local seed=${STRESS_SEED:-$(date +%s)000}
+  echo "check: three minutes of random pipelines from seed $seed on"
+  cargo test --locked --all-features --test stress -- --seed "$seed" --seconds 180
+}
+
+# What a publish costs, against benches/instructions.txt.
+guard() {
+  scripts/bench.sh guard
+}
+
+for part in "$@"; do
+  case $part in
+    stress | guard) "$part" ;;
+    *)
+      echo "check: there is no part '$part'" >&2
+      exit 2
+      ;;
+  esac
+done
