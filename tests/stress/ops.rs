@@ -134,6 +134,8 @@ fn take_branch(world: &mut World, consumer: usize) -> Option<crate::sink::Branch
         let at = world.rng.below(world.orphans.len());
         let branch = world.orphans.swap_remove(at);
         branch.control.unstick();
+        // What is linked during a flush gets its end alone: elements that hold frames do not like that.
+        world.join_calls();
         if is_free(&branch.head) {
             return Some(branch);
         }
