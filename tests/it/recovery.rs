@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{Answer, Consumer, Rig, caps, wait_for};
+use crate::common::{Answer, Consumer, DEADLINE, Rig, caps, wait_for};
 use gst::prelude::*;
 
 /// A slow consumer, stuck with frame 0, that will answer it with `flow` and the next ones with OK.
@@ -115,4 +115,39 @@ fn a_branch_that_hangs_in_a_flush_is_no_trouble_for_the_next_one_on_its_pad() {
     next.wait_idle();
     assert_eq!(next.offsets(), [1, 2]);
     hangs.store(false, Ordering::SeqCst);
+}
+
+/// The branch that is linked while another one is told of the stream once more has to learn all of it.
+#[test]
+fn a_link_during_repeated_events_is_told_from_the_beginning() {
+    let rig = Rig::started();
+    let first = rig.consumer("moves");
+    first.stick();
+    rig.push(0).unwrap();
+    first.wait_in_flight();
+    first.pad.unlink(&first.sink).unwrap();
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let channels = std::sync::Mutex::new((asked, may_go_on));
+    let answer = move |query: &mut gst::QueryRef| {
+        if query.type_() == gst::QueryType::AcceptCaps {
+            let channels = channels.lock().unwrap();
+            // The test ends when it knows enough.
+            let _ = channels.0.send(());
+            let _ = channels.1.recv();
+        }
+        None
+    };
+    let second = rig.link(first.pad.clone(), Some(Box::new(answer)));
+    first.unstick();
+    rig.push(1).unwrap();
+    // In the middle of the caps.
+    is_asked.recv_timeout(DEADLINE).unwrap();
+    second.pad.unlink(&second.sink).unwrap();
+    let third = rig.link(first.pad.clone(), None);
+    drop(go_on);
+    rig.push(2).unwrap();
+    wait_for("a frame", || third.offsets().last() == Some(&2));
+    let story = third.story();
+    assert_eq!(story[..3], ["stream-start", "caps", "segment"], "{story:?}");
 }

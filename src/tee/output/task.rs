@@ -28,6 +28,16 @@ enum Repeat {
     All,
 }
 
+/// The sticky events from the first one on that the peer does not have.
+fn missing_events(pad: &DroneTeePad) -> Vec<gst::Event> {
+    let mut events = sticky_events(pad);
+    let held = pad.peer().map_or(Vec::new(), |peer| sticky_events(&peer));
+    let is_held = |event: &gst::Event| held.iter().any(|one| one.as_ptr() == event.as_ptr());
+    let first = events.iter().position(|event| !is_held(event));
+    events.drain(..first.unwrap_or(events.len()));
+    events
+}
+
 fn sticky_events(pad: &impl IsA<gst::Pad>) -> Vec<gst::Event> {
     let mut events = Vec::new();
     pad.as_ref().sticky_events_foreach(|event| {
@@ -126,25 +136,21 @@ impl<'a> Task<'a> {
         Some(result)
     }
 
-    /// Sends the sticky events once more that the branch may not have.
+    /// Sends the sticky events once more that the branch may not have; from the beginning for a branch
+    /// that is linked meanwhile.
     fn repeat_sticky(&mut self) {
-        let repeats = std::mem::take(&mut self.repeats);
-        if repeats == Repeat::No {
-            return;
-        }
-        let mut events = sticky_events(self.pad);
-        if repeats == Repeat::Missing {
-            let held = self
-                .pad
-                .peer()
-                .map_or(Vec::new(), |peer| sticky_events(&peer));
-            let is_held =
-                |event: &gst::Event| held.iter().any(|one| one.as_ptr() == event.as_ptr());
-            let first = events.iter().position(|event| !is_held(event));
-            events.drain(..first.unwrap_or(events.len()));
-        }
-        for event in events {
-            self.pushing(|pad| send(pad, event.copy()));
+        loop {
+            let events = match std::mem::take(&mut self.repeats) {
+                Repeat::No => return,
+                Repeat::Missing => missing_events(self.pad),
+                Repeat::All => sticky_events(self.pad),
+            };
+            for event in events {
+                self.pushing(|pad| send(pad, event.copy()));
+                if self.repeats != Repeat::No {
+                    break;
+                }
+            }
         }
     }
 
