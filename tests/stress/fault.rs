@@ -158,9 +158,10 @@ fn tell_threads() {
     }
 }
 
-/// What splitmuxsink says at times, whatever is in front of it. Nothing else can say the second: no NULL
+/// What splitmuxsink says at times, whatever is in front of it. Nothing else can say the others: no NULL
 /// gets into GStreamer from Rust.
-const KNOWN: [&str; 2] = [
+const KNOWN: [&str; 3] = [
+    "gst_object_unref: assertion 'object != NULL' failed",
     "splitmuxsink will not work",
     "gst_pad_send_event: assertion 'GST_IS_PAD (pad)' failed",
 ];

@@ -77,8 +77,9 @@ fn main() {
         rounds += 1;
     }
     println!(
-        "stress: seed {}, {rounds} rounds, {steps} operations in {:.1} s, no fault",
+        "stress: seed {}, {rounds} rounds, {steps} operations, {} frames checked in {:.1} s, no fault",
         options.seed,
+        witness::ARRIVED.load(std::sync::atomic::Ordering::Relaxed),
         start.elapsed().as_secs_f64()
     );
 }

@@ -81,13 +81,13 @@ impl Receiver {
 
     /// Ends it; one that waits has its pad released before.
     pub(crate) fn stop(mut self, tee: &gst::Element) {
-        self.command.stops.store(true, Ordering::SeqCst);
-        self.hold(false);
         if self.waits
             && let Some(pad) = &self.pad
         {
             watch("release a receiver's pad", || tee.release_request_pad(pad));
         }
+        self.command.stops.store(true, Ordering::SeqCst);
+        self.hold(false);
         if let Some(thread) = self.thread.take() {
             watch("join a receiver", || thread.join()).unwrap();
         }

@@ -167,7 +167,8 @@ fn answer(
     parent: Option<&gst::Object>,
     query: &mut gst::QueryRef,
 ) -> bool {
-    if let Manner::Slow = manner {
+    // Slow in answering whether it takes caps would be slow outside of its stream lock, in the middle of a push.
+    if matches!(manner, Manner::Slow) && query.type_() != gst::QueryType::AcceptCaps {
         std::thread::sleep(Duration::from_millis(30));
     }
     match query.view_mut() {

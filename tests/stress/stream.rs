@@ -289,17 +289,16 @@ pub(crate) fn send_up(world: &mut World) {
         return;
     };
     let event: gst::Event = match world.rng.below(6) {
-        0 | 1 => gst::event::Reconfigure::new().into(),
+        0 | 1 => gst::event::Reconfigure::new(),
         2 => gst_video::UpstreamForceKeyUnitEvent::builder().build(),
-        3 => gst::event::Latency::new(gst::ClockTime::from_mseconds(50)).into(),
+        3 => gst::event::Latency::new(gst::ClockTime::from_mseconds(50)),
         4 => gst::event::Qos::new(
             gst::QOSType::Underflow,
             1.5,
             5,
             gst::ClockTime::from_mseconds(7),
-        )
-        .into(),
-        _ => gst::event::CustomUpstream::new(gst::Structure::new_empty("stress")).into(),
+        ),
+        _ => gst::event::CustomUpstream::new(gst::Structure::new_empty("stress")),
     };
     let at = &world.consumers[consumer];
     let Some(branch) = &at.branch else { return };

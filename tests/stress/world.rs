@@ -247,7 +247,7 @@ impl World {
                     true => *rng.pick(&["funnel", "input-selector"]),
                     false => *rng.pick(&["funnel", "input-selector", "compositor"]),
                 };
-                let factory = format!("{factory}");
+                let factory = factory.to_owned();
                 sink::input(&name, &pipeline, &factory, rng)
             }
             _ => sink::proxy(&name, &pipeline),
