@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
 
-use crate::common::{DEADLINE, Rig, caps, frame, init, wait_for};
+use crate::common::{Rig, caps, frame, init, wait_for};
 
 /// Threads of this process whose name begins with `name`.
 fn threads_called(name: &str) -> usize {
@@ -115,32 +115,4 @@ fn no_reference_is_left_once_the_element_is_in_null() {
         tee.release_request_pad(&pad);
         fakesink.set_state(gst::State::Null).unwrap();
     }
-}
-
-/// The new session has nothing to push, but the thread of the one before is still in the branch: a flush
-/// must not wait for it.
-#[test]
-fn a_flush_after_a_restart_does_not_wait_for_a_push_from_before() {
-    let rig = Rig::started();
-    let (fine, hangs) = (rig.consumer("fine"), rig.consumer("hangs"));
-    hangs.stick();
-    rig.push(0).unwrap();
-    hangs.wait_in_flight();
-    rig.tee.set_state(gst::State::Ready).unwrap();
-    rig.tee.set_state(gst::State::Playing).unwrap();
-    rig.begin(&caps(8));
-    let (src, (sender, flushed)) = (rig.src.clone(), std::sync::mpsc::channel());
-    std::thread::spawn(move || {
-        src.push_event(gst::event::FlushStart::new());
-        src.push_event(gst::event::FlushStop::new(true));
-        let _ = sender.send(());
-    });
-    flushed.recv_timeout(DEADLINE).unwrap();
-    rig.segment();
-    rig.push(1).unwrap();
-    fine.wait_idle();
-    assert_eq!(fine.offsets(), [0, 1]);
-    hangs.unstick();
-    hangs.wait_idle();
-    assert_eq!(hangs.offsets(), [0, 1]);
 }
