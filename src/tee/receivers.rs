@@ -140,7 +140,8 @@ impl Place {
 
     /// Releases the pad, if the application has not done so.
     pub(crate) fn leave(&self) {
-        self.tee.release_request_pad(&self.pad);
+        // Not by GStreamer's own call, to which a pad that is released already is a mistake.
+        self.tee.imp().remove_consumer(&self.pad);
         // A handler of the application's may have released it before it had joined.
         self.bin_side.leave(&self.tee, self.id());
     }

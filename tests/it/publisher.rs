@@ -2,8 +2,8 @@
 //! The Rust API: consumers in this process.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -365,4 +365,22 @@ fn too_late_a_consumer_is_evicted() {
     assert!(late.ledger.dropped.get(DropReason::Evicted) > 80);
     assert!(late.ledger.balances());
     pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// The application and the receiver may both release the pad.
+#[test]
+fn a_receiver_without_its_pad_is_dropped_without_a_word() {
+    static WORDS: AtomicUsize = AtomicUsize::new(0);
+    let critical = glib::LogLevels::LEVEL_CRITICAL;
+    glib::log_set_handler(Some("GStreamer"), critical, true, false, |_, _, text| {
+        eprintln!("{text}");
+        let is_it = text.contains("gst_element_release_request_pad");
+        WORDS.fetch_add(usize::from(is_it), Ordering::SeqCst);
+    });
+    let (pipeline, publisher) = launch("appsrc ! video/x-raw ! dronetee name=t");
+    let tee = pipeline.by_name("t").unwrap();
+    let receiver = publisher.subscribe("twice").unwrap();
+    tee.release_request_pad(&tee.static_pad("src_twice").unwrap());
+    drop(receiver);
+    assert_eq!(WORDS.load(Ordering::SeqCst), 0);
 }
