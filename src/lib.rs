@@ -39,6 +39,7 @@
 //! counts are frames.
 
 mod api;
+mod dronebranch;
 mod facts;
 mod fanout;
 mod park;
@@ -46,6 +47,7 @@ mod plugin;
 mod tee;
 
 pub use api::{ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, RecvError, consumers};
+pub use dronebranch::DroneBranch;
 pub use facts::{ConsumerHealth, DropReason, Drops, Health, Ledger, State};
 /// Registers the element `dronetee` for this process, for an application that links the crate.
 ///

@@ -3,7 +3,9 @@
 #![allow(missing_docs, reason = "the macro documents nothing that it defines")]
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    crate::tee::register(Some(plugin))
+    // Fails if another copy of this code has the names of the types, also of those below.
+    crate::tee::register(Some(plugin))?;
+    crate::dronebranch::register(Some(plugin))
 }
 
 gst::plugin_define!(

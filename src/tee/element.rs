@@ -22,7 +22,9 @@ use super::receivers::{Place, ReceiverLimits, refuse_link};
 use super::reporter::Reporter;
 use super::watch::Watch;
 use super::{CAT, DroneTeePad, Item, Stream, latency, messages, now, stats};
+use crate::dronebranch;
 use crate::facts::Health;
+use crate::fanout::Answer;
 
 /// How long a stop waits in all: for pushes to return, for messages to be sent, for helpers.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -115,7 +117,12 @@ impl DroneTee {
             gst::debug!(CAT, obj = pad, "A consumer waits for a keyframe");
             pad.push_event(input::keyframe_request());
         }
-        input::flow(published.answer, || self.settings.get().allow_not_linked)
+        let comes_back = || self.obj().src_pads().iter().any(dronebranch::is_behind);
+        match published.answer {
+            // Upstream goes on while a branch that keeps its failures is restarted.
+            Answer::Failed(_) if comes_back() => Ok(gst::FlowSuccess::Ok),
+            answer => input::flow(answer, || self.settings.get().allow_not_linked),
+        }
     }
 
     pub(super) fn sink_chain_list(&self, pad: &gst::Pad, list: gst::BufferList) -> Flow {

@@ -24,6 +24,7 @@ mod busy_handler;
 mod coded;
 mod coded_streams;
 mod demo;
+mod dronebranch;
 mod endings;
 mod events;
 mod figures;

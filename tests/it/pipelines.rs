@@ -179,6 +179,46 @@ fn only_the_slow_one_of_three_named_consumers_loses_frames() {
     assert_eq!(field(summary(&lines, "telemetry"), "out"), 90);
 }
 
+#[test]
+fn a_branch_keeps_its_failures() {
+    let (ok, lines) = run(launch(&launch_line("dronebranch.launch")), |_| false);
+    assert!(ok, "{lines:#?}");
+    let errors = lines.iter().filter(|line| {
+        line.contains("dronebranch-error") && line.contains("branch=(string)detection")
+    });
+    assert!(errors.count() >= 2, "{lines:#?}");
+    let telemetry = summary(&lines, "telemetry");
+    assert_eq!(
+        (field(telemetry, "in"), field(telemetry, "dropped")),
+        (90, 0)
+    );
+    let detection = summary(&lines, "detection_client");
+    assert!(field(detection, "out") > 20, "{detection}");
+}
+
+#[test]
+fn inspect_shows_the_branch() {
+    let output = tool("gst-inspect-1.0").arg("dronebranch").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "GstDroneBranch",
+        "SINK: 'sink'",
+        "description",
+        "restart-delay-max",
+        "max-restarts",
+        "stop-timeout",
+        "Enum \"GstDroneBranchState\" Default: 0, \"stopped\"",
+        "failures",
+        "restarts",
+        "abandoned",
+        "dropped",
+        "last-error",
+        "changeable only in NULL or READY state",
+    ] {
+        assert!(text.contains(name), "no {name} in:\n{text}");
+    }
+}
+
 /// The line with the URL of a camera of the test's own.
 pub(crate) fn with_camera(line: &str, camera: &RtspServer) -> String {
     let own = "rtsp://127.0.0.1:8554/camera";

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One life of the content: two threads, of which either may hang for ever in the content without
+//! another thread noticing.
+//!
+//! - The *state thread* brings the content up, follows the state of the bin and tears the content
+//!   down. It waits for orders.
+//! - The *feeding thread* pushes what upstream hands over in the [`Slot`]. The state thread starts
+//!   it when the content is up and joins it when the content is down.
+//!
+//! Both hold the life, and the life holds the content and the pad that feeds it: nothing is freed
+//! under a thread that hangs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use super::CAT;
+use super::content::{self, now};
+use super::course::LifeId;
+use super::slot::Slot;
+
+/// What upstream hands over.
+pub(super) enum Item {
+    Frame(gst::Buffer),
+    Event(gst::Event),
+    /// A copy of the query, which comes back with the answer.
+    Query(gst::Query),
+}
+
+/// What came of it.
+pub(super) enum Answer {
+    Flow(Result<gst::FlowSuccess, gst::FlowError>),
+    Event,
+    Query(Option<gst::Query>),
+}
+
+/// Where the state thread should bring the content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    pub(super) state: gst::State,
+    pub(super) base_time: Option<gst::ClockTime>,
+    pub(super) start_time: Option<gst::ClockTime>,
+}
+
+#[derive(Default)]
+struct Orders {
+    next: Option<Order>,
+    /// Tear it down. Written once, by whichever thread ends the life.
+    end: bool,
+    /// When the state change under way began; written by the state thread.
+    changing_since: Option<u64>,
+    /// The content is down and both threads have left it.
+    is_over: bool,
+}
+
+/// Told by the life's threads, with no lock held.
+pub(super) trait Host: Send + Sync + 'static {
+    /// The content to bring up, which is in the bin, and its sink pad. `None`: there is none, and
+    /// the host knows.
+    fn content(&self, life: LifeId) -> Option<(gst::Bin, gst::Pad)>;
+    /// The content is up for the first time; what it gets first, or `None` if it is not wanted.
+    fn is_up(&self, life: &Arc<Life>) -> Option<Vec<gst::Event>>;
+    /// Frames go in from now on.
+    fn is_fed(&self, life: &Arc<Life>);
+    fn has_failed(&self, life: LifeId, error: glib::Error);
+    /// The content is down.
+    fn is_over(&self, life: &Arc<Life>);
+    fn upstream_event(&self, life: LifeId, event: gst::Event) -> bool;
+    fn upstream_query(&self, life: LifeId, query: &mut gst::QueryRef) -> bool;
+}
+
+pub(super) struct Life {
+    pub(super) id: LifeId,
+    pub(super) slot: Slot<Item, Answer>,
+    /// Linked to the content's pad by the state thread.
+    pub(super) feed: gst::Pad,
+    content: Mutex<Option<gst::Bin>>,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    /// When the first frame went in; 0 before. Written by the feeding thread.
+    first_frame: AtomicU64,
+    /// When something last came to a sink; 0 never. Written by the probes of [`watch_end`].
+    ///
+    /// [`watch_end`]: Self::watch_end
+    seen_at: Arc<AtomicU64>,
+}
+
+impl Life {
+    /// Begins a life: the state thread waits for its first order.
+    pub(super) fn start<H: Host>(id: LifeId, host: &Weak<H>) -> std::io::Result<Arc<Self>> {
+        let life = Arc::new(Self {
+            id,
+            slot: Slot::new(),
+            feed: feed_pad(id, host),
+            content: Mutex::default(),
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+            first_frame: AtomicU64::new(0),
+            seen_at: Arc::default(),
+        });
+        let (own, host) = (life.clone(), host.clone());
+        content::spawn("branch-state", move || own.run(&host))?;
+        Ok(life)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn content(&self) -> Option<gst::Bin> {
+        let content = self.content.lock();
+        content.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    // ---- orders, from any thread -----------------------------------------------------------
+
+    pub(super) fn order(&self, order: Order) {
+        self.lock().next = Some(order);
+        self.changed.notify_all();
+    }
+
+    /// Releases upstream and has the content torn down; does not wait for that.
+    pub(super) fn end(&self) {
+        self.slot.close();
+        self.lock().end = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the content is down, at most until `deadline`; false if it is not.
+    pub(super) fn wait_over(&self, deadline: Instant) -> bool {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (orders, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, |orders| !orders.is_over)
+            .unwrap_or_else(PoisonError::into_inner);
+        orders.is_over
+    }
+
+    // ---- signs ---------------------------------------------------------------------------------
+
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    pub(super) fn changing_since(&self) -> Option<u64> {
+        self.lock().changing_since
+    }
+
+    /// When the first frame went in, if no sink has prerolled since.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        let since = self.first_frame.load(Ordering::Relaxed);
+        let waits = || {
+            let (changed, _, _) = self.content()?.state(gst::ClockTime::ZERO);
+            (changed == Ok(gst::StateChangeSuccess::Async)).then_some(since)
+        };
+        (since > 0).then(waits).flatten()
+    }
+
+    pub(super) fn active_at(&self) -> u64 {
+        self.slot
+            .returned_at()
+            .max(self.seen_at.load(Ordering::Relaxed))
+    }
+
+    /// From now on [`active_at`](Self::active_at) knows of what comes to the sinks.
+    pub(super) fn watch_end(&self) {
+        if let Some(content) = self.content() {
+            let seen_at = self.seen_at.clone();
+            content::watch_sinks(&content, move || seen_at.store(now(), Ordering::Relaxed));
+        }
+    }
+
+    // ---- the state thread ----------------------------------------------------------------------
+
+    fn run<H: Host>(self: &Arc<Self>, host: &Weak<H>) {
+        let mut feeder = None;
+        let mut has_begun = false;
+        while let Some(order) = self.next_order() {
+            if !has_begun {
+                has_begun = true;
+                self.connect(host);
+            }
+            if self.obey(host, &order) && feeder.is_none() {
+                feeder = self.start_feeding(host);
+            }
+        }
+        self.tear_down(feeder);
+        if let Some(host) = host.upgrade() {
+            host.is_over(self);
+        }
+    }
+
+    /// Waits for the next order; `None` is the end.
+    fn next_order(&self) -> Option<Order> {
+        let mut orders = self.lock();
+        orders.changing_since = None;
+        loop {
+            if orders.end {
+                return None;
+            }
+            if let Some(order) = orders.next.take() {
+                orders.changing_since = Some(now());
+                return Some(order);
+            }
+            orders = self
+                .changed
+                .wait(orders)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn connect<H: Host>(&self, host: &Weak<H>) {
+        let content = host.upgrade().and_then(|host| host.content(self.id));
+        let Some((content, entry)) = content else {
+            return;
+        };
+        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
+        let active = self.feed.set_active(true).is_ok();
+        let check = gst::PadLinkCheck::empty();
+        if !active || self.feed.link_full(&entry, check).is_err() {
+            let text = "The content's sink pad can not be linked";
+            fail(host, self.id, content::error(text));
+        }
+    }
+
+    /// True if the content is up.
+    fn obey<H: Host>(&self, host: &Weak<H>, order: &Order) -> bool {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        if let Some(base_time) = order.base_time {
+            content.set_base_time(base_time);
+        }
+        content.set_start_time(order.start_time);
+        let changed = content.set_state(order.state);
+        if changed.is_err() {
+            let text = format!("The content can not change its state to {:?}", order.state);
+            let error = glib::Error::new(gst::CoreError::StateChange, &text);
+            fail(host, self.id, error);
+        }
+        changed.is_ok()
+    }
+
+    fn start_feeding<H: Host>(
+        self: &Arc<Self>,
+        host: &Weak<H>,
+    ) -> Option<std::thread::JoinHandle<()>> {
+        let first = host.upgrade()?.is_up(self)?;
+        let life = self.clone();
+        match content::spawn("branch-feed", move || life.feed(first)) {
+            Ok(feeder) => {
+                host.upgrade()?.is_fed(self);
+                Some(feeder)
+            }
+            Err(error) => {
+                fail(host, self.id, content::error(&error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn tear_down(&self, feeder: Option<std::thread::JoinHandle<()>>) {
+        let content = self.content();
+        if let Some(content) = &content {
+            // Elements refuse nothing on their way down that could be mended here.
+            let _ = content.set_state(gst::State::Null);
+        }
+        if feeder.is_some_and(|feeder| feeder.join().is_err()) {
+            gst::error!(CAT, obj = self.feed, "The feeding thread panicked");
+        }
+        if let Some(peer) = self.feed.peer() {
+            let _ = self.feed.unlink(&peer);
+        }
+        let _ = self.feed.set_active(false);
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    // ---- the feeding thread --------------------------------------------------------------------
+
+    fn feed(&self, first: Vec<gst::Event>) {
+        for event in first {
+            self.feed.push_event(event);
+        }
+        while let Some(item) = self.slot.take() {
+            let answer = match item {
+                Item::Frame(frame) => {
+                    if self.first_frame.load(Ordering::Relaxed) == 0 {
+                        self.first_frame.store(now(), Ordering::Relaxed);
+                    }
+                    Answer::Flow(self.feed.push(frame))
+                }
+                Item::Event(event) => {
+                    if event.type_() == gst::EventType::FlushStop {
+                        // The sinks preroll anew.
+                        self.first_frame.store(0, Ordering::Relaxed);
+                    }
+                    // Caps that are refused make the next push fail.
+                    self.feed.push_event(event);
+                    Answer::Event
+                }
+                Item::Query(mut query) => {
+                    let answered = query.get_mut().is_some_and(|q| self.feed.peer_query(q));
+                    Answer::Query(answered.then_some(query))
+                }
+            };
+            self.slot.answer(answer);
+        }
+    }
+
+    /// Delivers a flush-start around the feeding thread, by a helper thread, as a handler may wait
+    /// for a thread that hangs. Waits for it for so long.
+    pub(super) fn flush_start(&self, event: gst::Event, patience: Duration) {
+        let feed = self.feed.clone();
+        let (delivered, wait) = std::sync::mpsc::channel();
+        let started = content::spawn("branch-flush", move || {
+            feed.push_event(event);
+            // Upstream may have left.
+            let _ = delivered.send(());
+        });
+        if started.is_err() || wait.recv_timeout(patience).is_err() {
+            gst::warning!(CAT, obj = self.feed, "The content does not take a flush");
+        }
+    }
+}
+
+fn fail<H: Host>(host: &Weak<H>, life: LifeId, error: glib::Error) {
+    if let Some(host) = host.upgrade() {
+        host.has_failed(life, error);
+    }
+}
+
+/// A pad of the life's own: what its content asks and tells upstream ends with the life.
+fn feed_pad<H: Host>(id: LifeId, host: &Weak<H>) -> gst::Pad {
+    let [events, queries] = [host.clone(), host.clone()];
+    gst::Pad::builder(gst::PadDirection::Src)
+        .name(format!("feed_{id}"))
+        .event_function(move |_, _, event| {
+            let host = events.upgrade();
+            host.is_some_and(|host| host.upstream_event(id, event))
+        })
+        .query_function(move |_, _, query| {
+            let host = queries.upgrade();
+            host.is_some_and(|host| host.upstream_query(id, query))
+        })
+        .build()
+}
