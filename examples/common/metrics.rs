@@ -153,6 +153,24 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, health: &Health) -> fmt::R
         ),
         &ConstCounter::new(health.dropped),
     )?;
+    encode_one(
+        encoder,
+        (
+            "dronetee_frames_held",
+            "Frames of upstream's that are out, each counted once.",
+            None,
+        ),
+        &ConstGauge::new(health.held),
+    )?;
+    encode_one(
+        encoder,
+        (
+            "dronetee_max_frames_held",
+            "How many may be out at once, 0 without a limit.",
+            None,
+        ),
+        &ConstGauge::new(health.max_held),
+    )?;
     // Before the first frame there is none that could be old.
     let Some(age) = health.last_frame_age else {
         return Ok(());

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::error::Error;
+use crate::tee::Handle;
 
 /// Caps of a frame, with what they say about raw video.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Frame {
     pub(super) format: Option<Arc<Format>>,
     pub(super) seq: u64,
     pub(super) lost_before: u64,
+    // After the buffer: as long as this lives, the buffer counts as out.
+    pub(super) handle: Arc<Handle>,
 }
 
 /// Mapped memory together with the buffer that it belongs to.
@@ -32,6 +35,7 @@ struct Pixels {
     // Unmapped before the buffer goes back to its pool.
     map: gst::MappedMemory<gst::memory::Readable>,
     _buffer: gst::Buffer,
+    _handle: Arc<Handle>,
 }
 
 impl AsRef<[u8]> for Pixels {
@@ -175,6 +179,7 @@ impl Frame {
         Ok(Bytes::from_owner(Pixels {
             map,
             _buffer: self.buffer.clone(),
+            _handle: self.handle.clone(),
         }))
     }
 }

@@ -2,7 +2,7 @@
 //! A consumer in this process: it takes from the same queue as a src pad's thread would.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::error::RecvError;
 use super::frame::{Format, Frame};
 use crate::fanout::{Done, Outcome, Stamp, Taken};
 use crate::park::thread_waker;
-use crate::tee::{Item, Place, now};
+use crate::tee::{Handle, Item, Place, now};
 
 thread_local! {
     static WAKER: Waker = thread_waker();
@@ -61,6 +61,7 @@ struct InFlight {
     stamp: Stamp,
     waited: u64,
     since: u64,
+    handle: Weak<Handle>,
 }
 
 impl FrameReceiver {
@@ -142,16 +143,19 @@ impl FrameReceiver {
             match self.place.take(done.take(), self.session, at, waker) {
                 Taken::Frame(taken) => {
                     self.begun = true;
+                    let handle = self.place.handle(taken.number);
                     self.in_flight = Some(InFlight {
                         stamp: taken.stamp,
                         waited: taken.waited,
                         since: taken.at,
+                        handle: Arc::downgrade(&handle),
                     });
                     return Poll::Ready(Some(Frame {
                         buffer: taken.frame,
                         format: self.format.clone(),
                         seq: taken.sequence,
                         lost_before: taken.lost_before,
+                        handle,
                     }));
                 }
                 Taken::Event(Item::Event(event), _) => {
@@ -204,6 +208,8 @@ impl FrameReceiver {
     /// The frame that was handed out last is done with, which has to be told.
     fn give_back(&mut self, at: u64) -> Option<Done> {
         let frame = self.in_flight.take()?;
+        // Before it lands, so that it is counted as out all the time.
+        Handle::finish(&frame.handle);
         let service = at.saturating_sub(frame.since);
         self.place.record(frame.stamp, frame.waited, service);
         Some(Done {

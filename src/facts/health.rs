@@ -24,6 +24,10 @@ pub struct Health {
     pub bitrate: u64,
     /// Time since the last frame arrived.
     pub last_frame_age: Option<Duration>,
+    /// Frames of upstream's that are out, each counted once.
+    pub held: u64,
+    /// How many may be out at once; 0: no limit is in force.
+    pub max_held: u64,
     /// The consumers that are there.
     pub consumers: Vec<ConsumerHealth>,
 }

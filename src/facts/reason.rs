@@ -24,6 +24,8 @@ pub enum DropReason {
     Error,
     /// The consumer was evicted.
     Evicted,
+    /// The frame was given back so that upstream's buffer pool does not run dry.
+    Pool,
 }
 
 impl DropReason {
@@ -33,7 +35,7 @@ impl DropReason {
     }
 
     // Its length will change, which is why it is not public.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Slow,
         Self::Stale,
         Self::WaitingKeyframe,
@@ -42,6 +44,7 @@ impl DropReason {
         Self::Eos,
         Self::Error,
         Self::Evicted,
+        Self::Pool,
     ];
 
     /// The name as in the property `dropped-<name>`, words joined by `-`.
@@ -55,6 +58,7 @@ impl DropReason {
             Self::Eos => "eos",
             Self::Error => "error",
             Self::Evicted => "evicted",
+            Self::Pool => "pool",
         }
     }
 
@@ -92,6 +96,7 @@ mod tests {
                 "telemetry_eos",
                 "telemetry_error",
                 "telemetry_evicted",
+                "telemetry_pool",
             ]
         );
     }

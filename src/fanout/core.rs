@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the lock guards: the log, the consumers, upstream's view, and what is to be told.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 
 use super::consumer::{Consumer, Next, Step};
@@ -9,8 +11,10 @@ use super::figures::{Snapshot, Totals};
 use super::key::{ConsumerId, Stamp};
 use super::log::Log;
 use super::notices::{Notice, NoticeQueue, ReportConfig};
+use super::pool::{InHands, Kept, Limit, PoolFigures, PoolSize};
 use super::registry::Registry;
-use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken};
+use super::silence::{Before, Says, Silence};
+use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken, Watch};
 use super::upstream::Upstream;
 use crate::facts::Drops;
 
@@ -25,6 +29,9 @@ pub(super) struct Core<F, E, L> {
     flushing: bool,
     /// Drops of consumers that have left.
     released: Drops,
+    limit: Limit,
+    silence: Silence,
+    kept: Kept,
 }
 
 impl<F: Clone, E: Event, L> Core<F, E, L> {
@@ -37,6 +44,9 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             stamp: Stamp::default(),
             flushing: false,
             released: Drops::default(),
+            limit: Limit::new(),
+            silence: Silence::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -47,13 +57,19 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     #[inline]
     pub(super) fn conclude(&mut self, effects: &mut Effects<F, E>) {
         if effects.frames_moved {
-            let needed = effects.needed.or_else(|| self.registry.needed());
-            let needed = needed.unwrap_or_else(|| self.log.end());
-            self.log.release_before(needed, effects);
+            self.release_unneeded(effects);
         }
         if effects.events_moved || effects.served_changed || effects.report {
             self.conclude_rest(effects);
         }
+    }
+
+    /// Frees the frames that no consumer needs any more.
+    #[inline]
+    fn release_unneeded(&mut self, effects: &mut Effects<F, E>) {
+        let needed = effects.needed.or_else(|| self.registry.needed());
+        let needed = needed.unwrap_or_else(|| self.log.end());
+        self.log.release_before(needed, effects);
     }
 
     /// What has no conclusions in most steps.
@@ -121,7 +137,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.upstream.answer()
     }
 
-    /// True if upstream should be asked for a keyframe.
+    /// True if upstream should be asked for a keyframe, and the watch that has to begin.
     #[inline]
     pub(super) fn publish(
         &mut self,
@@ -129,7 +145,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         info: FrameInfo,
         now: u64,
         effects: &mut Effects<F, E>,
-    ) -> bool {
+    ) -> (bool, Option<u64>) {
         self.upstream.rate().note(now, info.bytes);
         if self.log.append(frame, info, now, effects) {
             self.tell_truncation(effects);
@@ -137,14 +153,24 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         if self.flushing {
             self.log.forget_replay(effects);
         }
-        let mut needed = self.log.end();
-        self.for_each(now, effects, |consumer, step| {
-            consumer.offer(step);
-            needed = needed.min(consumer.needs_from());
-        });
+        let position = self.log.end() - 1;
+        let watch = match self.silence.note_frame(position, self.log.len()) {
+            true => self.end_silence(now, effects),
+            false => None,
+        };
         effects.frames_moved = true;
-        effects.needed = Some(needed);
-        effects.want_keyframe && self.request_keyframe(None, None, now)
+        if self.limit.is_set() {
+            self.offer_within_limit(now, effects);
+        } else {
+            let mut needed = self.log.end();
+            self.for_each(now, effects, |consumer, step| {
+                consumer.offer(step);
+                needed = needed.min(consumer.needs_from());
+            });
+            effects.needed = Some(needed);
+        }
+        let request_keyframe = effects.want_keyframe && self.request_keyframe(None, None, now);
+        (request_keyframe, watch)
     }
 
     pub(super) fn publish_event(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
@@ -152,6 +178,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             // It was on its way when the flush began, and is void as what waits.
             return effects.free_event(event);
         }
+        self.silence.note_event(now, event.ends_stream());
         self.log.append_event(event, effects);
         let Some(placed) = self.log.event(self.log.event_end() - 1).cloned() else {
             return;
@@ -169,6 +196,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     pub(super) fn flush_start(&mut self, now: u64, effects: &mut Effects<F, E>) {
         self.flushing = true;
+        self.silence.break_off();
         self.upstream.keyframes().flush();
         self.for_each(now, effects, Consumer::flush_start);
         self.log.flush(effects);
@@ -176,6 +204,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     pub(super) fn flush_stop(&mut self, now: u64, effects: &mut Effects<F, E>) {
         self.flushing = false;
+        self.silence.note_event(now, false);
         self.for_each(now, effects, Consumer::flush_stop);
     }
 
@@ -229,6 +258,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.flushing = false;
         self.upstream = Upstream::new();
         self.released = Drops::default();
+        self.limit.reset();
+        effects.wake.extend(self.silence.reset());
         effects.served_changed = true;
         self.log.reset()
     }
@@ -306,6 +337,9 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             Some(Next::Nothing) => Taken::Wait,
             Some(Next::Event(event, stamp)) => Taken::Event(event, stamp),
             Some(Next::Frame(taken)) => {
+                if self.silence.has_idle_watcher() {
+                    self.watch_if_busy(id, effects);
+                }
                 let needed = match taken.sequence == self.log.base() {
                     true => self.registry.needed().unwrap_or(u64::MAX),
                     false => 0,
@@ -380,6 +414,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             frame_rate,
             bitrate: bytes_per_second * 8,
             last_frame_age: last.map(|last| now.saturating_sub(last)),
+            pool: self.pool(),
         }
     }
 
@@ -389,10 +424,245 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.log.base() == self.log.end()
             && flights.next().is_none()
             && self.registry.orphans() == 0
+            && self.kept.is_empty()
     }
 
     pub(super) fn orphans(&self) -> usize {
         self.registry.orphans()
+    }
+
+    // ---- upstream's pool -------------------------------------------------------------------
+
+    /// The frames that can not be taken back.
+    fn in_hands(&self) -> InHands {
+        InHands::new(self.registry.in_hands().chain(self.kept.numbers()))
+    }
+
+    fn held(&self, in_hands: &InHands) -> u64 {
+        in_hands.held(&self.log.numbers_from(self.log.base()))
+    }
+
+    pub(super) fn pool(&self) -> PoolFigures {
+        self.limit.figures(self.held(&self.in_hands()))
+    }
+
+    pub(super) fn landed(&self, id: ConsumerId) -> Option<Arc<AtomicU64>> {
+        Some(self.registry.get(id)?.landed().clone())
+    }
+
+    /// The application still has the frame when it lands.
+    pub(super) fn keep(&mut self, number: u64) {
+        self.kept.add(number);
+    }
+
+    pub(super) fn unkeep(&mut self, number: u64) {
+        self.kept.remove(number);
+    }
+
+    /// By the application; 0: it has to be found out.
+    pub(super) fn set_max_held(&mut self, frames: u64, now: u64, effects: &mut Effects<F, E>) {
+        if !self.limit.configure(frames) {
+            return;
+        }
+        self.silence.forget();
+        effects.wake.extend(self.silence.take_watcher());
+        self.enforce_max_held(now, effects);
+    }
+
+    /// Frames come from a pool of this size from now on.
+    pub(super) fn set_pool(&mut self, size: PoolSize, now: u64, effects: &mut Effects<F, E>) {
+        self.silence.forget();
+        effects.wake.extend(self.silence.take_watcher());
+        if self.limit.set_pool(size) {
+            self.tell_limit(effects);
+            self.enforce_max_held(now, effects);
+        }
+    }
+
+    /// Frames are of another format from now on, and last that long, ns; 0: unknown.
+    pub(super) fn new_format(&mut self, frame_duration: u64) {
+        self.silence.new_format(frame_duration);
+        self.limit.forget();
+    }
+
+    fn tell_limit(&mut self, effects: &mut Effects<F, E>) {
+        let pool = self.pool();
+        if self.limit.is_set() {
+            self.notices.push(Notice::MaxHeld(pool));
+            effects.report = true;
+        }
+        if pool.learned {
+            self.warn_of_pool(effects);
+        }
+    }
+
+    /// Warns once for each limit that was found out.
+    fn warn_of_pool(&mut self, effects: &mut Effects<F, E>) {
+        if self.limit.may_warn() {
+            self.notices.push(Notice::SmallPool(self.pool()));
+            effects.report = true;
+        }
+    }
+
+    /// A frame was appended, and the consumers are offered it as far as the limit allows.
+    fn offer_within_limit(&mut self, now: u64, effects: &mut Effects<F, E>) {
+        if self.in_hands().count() < self.limit.in_force() {
+            self.for_each(now, effects, Consumer::offer);
+            return self.enforce_max_held(now, effects);
+        }
+        self.for_each(now, effects, Consumer::offer_at_once);
+        let needed = self.registry.needed().unwrap_or_else(|| self.log.end());
+        if self.log.replayed_from() < needed {
+            self.log.release_replay(effects);
+        }
+        if effects.gave_back {
+            self.warn_of_pool(effects);
+        }
+    }
+
+    /// Gives frames back until the limit holds, as far as that can be had.
+    fn enforce_max_held(&mut self, now: u64, effects: &mut Effects<F, E>) {
+        self.release_unneeded(effects);
+        let in_hands = self.in_hands();
+        while self.held(&in_hands) > self.limit.in_force()
+            && self.give_one_back(&in_hands, now, effects)
+        {}
+        if effects.gave_back {
+            self.warn_of_pool(effects);
+        }
+    }
+
+    /// Gives up what is kept for late joiners, if consumers do not need it anyway, else the oldest
+    /// frame that only waits, for all that wait for it. False if there is none.
+    fn give_one_back(&mut self, in_hands: &InHands, now: u64, effects: &mut Effects<F, E>) -> bool {
+        let needed = self.registry.needed().unwrap_or_else(|| self.log.end());
+        if self.log.replayed_from() < needed {
+            self.log.release_replay(effects);
+        } else {
+            let Some(number) = in_hands.first_to_give(self.log.numbers_from(needed)) else {
+                return false;
+            };
+            let next = self.log.position(number) + 1;
+            self.for_each(now, effects, |consumer, step| {
+                consumer.give_back(step, next)
+            });
+        }
+        self.release_unneeded(effects);
+        true
+    }
+
+    // ---- upstream's silence ----------------------------------------------------------------
+
+    /// The element plays, or does not.
+    pub(super) fn set_playing(&mut self, plays: bool, now: u64, effects: &mut Effects<F, E>) {
+        self.silence.set_playing(plays.then_some(now));
+        effects.wake.extend(self.silence.take_watcher());
+    }
+
+    /// A frame was appended: what that says of the silence before it. The watch that has to begin.
+    fn end_silence(&mut self, now: u64, effects: &mut Effects<F, E>) -> Option<u64> {
+        if !self.limit.has_to_be_learned() {
+            return None;
+        }
+        let number = self.log.number(self.log.end() - 1);
+        let held = self.held(&self.in_hands());
+        self.silence.note_held(held, self.log.len());
+        if let Some(held) = self.silence.end(number, now)
+            && self.limit.learn(held)
+        {
+            self.tell_limit(effects);
+        }
+        let replays = self.log.replayed_from() != u64::MAX;
+        if replays || self.registry.consumers().any(Consumer::is_away) {
+            effects.wake.extend(self.silence.take_watcher());
+        }
+        self.silence.begin_watch()
+    }
+
+    /// The consumer has taken a frame: others may wait behind it from now on.
+    fn watch_if_busy(&mut self, id: ConsumerId, effects: &mut Effects<F, E>) {
+        let consumer = self.registry.get(id);
+        if consumer.is_some_and(|consumer| consumer.keeps_waiting(&self.log)) {
+            effects.wake.extend(self.silence.take_watcher());
+        }
+    }
+
+    pub(super) fn end_watch(&mut self, effects: &mut Effects<F, E>) {
+        effects.wake.extend(self.silence.end_watch());
+    }
+
+    /// Gives a frame back if upstream may have starved. `watcher` is taken if there is nothing to
+    /// watch for now.
+    pub(super) fn look_at_silence(
+        &mut self,
+        watch: u64,
+        now: u64,
+        watcher: &mut Option<Waker>,
+        effects: &mut Effects<F, E>,
+    ) -> Watch {
+        if !self.silence.is_watch(watch) {
+            return Watch::Over;
+        }
+        let interval = self.log.shortest_interval();
+        loop {
+            match self.silence_says(interval, now) {
+                Says::WaitUntil(time) => return Watch::For(time - now),
+                Says::GiveBack if self.give_back_in_silence(interval, now, effects) => {}
+                Says::GiveBack | Says::Nothing => {
+                    if let Some(watcher) = watcher.take()
+                        && let Some(old) = self.silence.idle(watcher)
+                    {
+                        effects.free_waker(old);
+                    }
+                    return Watch::UntilWoken;
+                }
+            }
+        }
+    }
+
+    fn silence_says(&mut self, interval: Option<u64>, now: u64) -> Says {
+        let last = self.upstream.rate().last();
+        match last.filter(|_| self.is_suspect()) {
+            Some(last) => {
+                let held = self.held(&self.in_hands());
+                self.silence.look(last, held, interval, now)
+            }
+            None => Says::Nothing,
+        }
+    }
+
+    /// Upstream may have starved if it is silent.
+    fn is_suspect(&self) -> bool {
+        if self.flushing || !self.limit.has_to_be_learned() {
+            return false;
+        }
+        let keeps = |consumer: &Consumer<E, L>| consumer.keeps_waiting(&self.log);
+        self.registry.consumers().any(keeps) || self.replay_may_starve()
+    }
+
+    /// What is kept for late joiners alone may be all that upstream has.
+    fn replay_may_starve(&self) -> bool {
+        let needed = self.registry.needed().unwrap_or_else(|| self.log.end());
+        let held = self.held(&self.in_hands());
+        self.log.replayed_from() < needed && !self.silence.had_more_than(held)
+    }
+
+    fn give_back_in_silence(
+        &mut self,
+        interval: Option<u64>,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) -> bool {
+        let in_hands = self.in_hands();
+        let before = Before {
+            held: self.held(&in_hands),
+            newest: self.log.number(self.log.end()),
+        };
+        let gave = self.give_one_back(&in_hands, now, effects);
+        if gave {
+            self.silence.gave_back(before, interval, now);
+        }
+        gave
     }
 
     // ---- what is told ----------------------------------------------------------------------

@@ -60,6 +60,8 @@ pub(super) struct Effects<F, E> {
     pub(super) frames_moved: bool,
     /// The same for the oldest event.
     pub(super) events_moved: bool,
+    /// A frame was given back for upstream's sake.
+    pub(super) gave_back: bool,
     /// The first frame that any consumer needs, where the step has looked at all of them.
     pub(super) needed: Option<u64>,
 }
@@ -76,6 +78,7 @@ impl<F, E> Effects<F, E> {
             served_changed: false,
             frames_moved: false,
             events_moved: false,
+            gave_back: false,
             needed: None,
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::key::ConsumerId;
+use super::pool::PoolFigures;
 use crate::facts::{Ledger, State};
 
 /// One consumer at one moment.
@@ -57,4 +58,6 @@ pub(crate) struct Totals {
     pub(crate) bitrate: u64,
     /// ns since the last frame.
     pub(crate) last_frame_age: Option<u64>,
+    /// Frames that are out, and how many may be.
+    pub(crate) pool: PoolFigures,
 }

@@ -61,13 +61,16 @@ mod key;
 mod keyframes;
 mod log;
 mod notices;
+mod pool;
 mod registry;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod types;
 mod upstream;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use self::core::Core;
@@ -76,8 +79,9 @@ use effects::Effects;
 pub(crate) use figures::{Snapshot, Totals};
 pub(crate) use key::{ConsumerId, Stamp};
 pub(crate) use notices::{DropNotice, Notice, ReportConfig};
+pub(crate) use pool::{PoolFigures, PoolSize};
 pub(crate) use types::{
-    Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Published, Taken, TakenFrame,
+    Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Published, Taken, TakenFrame, Watch,
 };
 
 /// The fan-out of frames `F` and events `E` to consumers with labels `L`. See the [module](self).
@@ -128,9 +132,10 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     pub(crate) fn publish(&self, frame: F, info: FrameInfo, now: u64) -> Published {
         self.concluded(
             |core, effects| core.publish(frame, info, now, effects),
-            |core, request_keyframe| Published {
+            |core, (request_keyframe, watch)| Published {
                 answer: core.answer(),
                 request_keyframe,
+                watch,
             },
         )
     }
@@ -293,6 +298,56 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// linked after the thread had taken the event, which then comes again, behind those frames.
     pub(crate) fn is_current(&self, id: ConsumerId, stamp: Stamp) -> bool {
         self.lock().is_current(id, stamp)
+    }
+
+    // ---- upstream's pool -------------------------------------------------------------------
+
+    /// No more frames than this are out; 0: as many as upstream can spare. Read under the lock, as
+    /// all settings.
+    pub(crate) fn set_max_held(&self, frames: impl FnOnce() -> u64, now: u64) {
+        self.locked(|core, effects| core.set_max_held(frames(), now, effects));
+    }
+
+    /// Frames come from a pool of this size from now on.
+    pub(crate) fn set_pool(&self, size: PoolSize, now: u64) {
+        self.locked(|core, effects| core.set_pool(size, now, effects));
+    }
+
+    /// Frames are of another format from now on, and last that long, ns; 0: unknown.
+    pub(crate) fn new_format(&self, frame_duration: u64) {
+        self.lock().new_format(frame_duration);
+    }
+
+    /// Where a consumer in this process leaves the number of the frame in flight when the
+    /// application has freed it.
+    pub(crate) fn landed(&self, id: ConsumerId) -> Option<Arc<AtomicU64>> {
+        self.lock().landed(id)
+    }
+
+    /// The application still has the frame of this number when it lands, until it is
+    /// [returned](Self::unkeep) as often.
+    pub(crate) fn keep(&self, number: u64) {
+        self.lock().keep(number);
+    }
+
+    pub(crate) fn unkeep(&self, number: u64) {
+        self.lock().unkeep(number);
+    }
+
+    /// Upstream's silence is a suspicion only while the element plays.
+    pub(crate) fn set_playing(&self, plays: bool, now: u64) {
+        self.locked(|core, effects| core.set_playing(plays, now, effects));
+    }
+
+    /// For the thread that watches since [`publish`](Self::publish) said so: gives a frame back if
+    /// upstream may have starved. The waker is taken, and woken, when there is nothing to watch.
+    pub(crate) fn look_at_silence(&self, watch: u64, now: u64, waker: &mut Option<Waker>) -> Watch {
+        self.locked(|core, effects| core.look_at_silence(watch, now, waker, effects))
+    }
+
+    /// The thread that watches ends.
+    pub(crate) fn end_watch(&self) {
+        self.locked(Core::end_watch);
     }
 
     // ---- what is read ----------------------------------------------------------------------

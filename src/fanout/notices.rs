@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::thread::ThreadId;
 
 use super::figures::Snapshot;
+use super::pool::PoolFigures;
 use super::types::Lost;
 use crate::facts::{DropReason, Ledger, State};
 
@@ -34,6 +35,10 @@ pub(crate) enum Notice<L> {
     EventsDropped { label: Arc<L> },
     /// The group of pictures is longer than the replay.
     GopTruncated { capacity: u64 },
+    /// The limit on the frames that are out changed by itself.
+    MaxHeld(PoolFigures),
+    /// Upstream's pool is too small for what its consumers keep.
+    SmallPool(PoolFigures),
 }
 
 #[derive(Debug)]

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Who is there: consumers by their key, and frames in flight that are of no consumer any more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::consumer::Consumer;
 use super::key::{ConsumerId, Stamp};
 use super::types::Event;
@@ -15,6 +18,15 @@ struct Slot<E, L> {
 struct Orphan {
     id: ConsumerId,
     stamp: Stamp,
+    /// Of the frame.
+    number: u64,
+    landed: Arc<AtomicU64>,
+}
+
+impl Orphan {
+    fn has_landed(&self) -> bool {
+        self.landed.load(Ordering::Acquire) == self.number
+    }
 }
 
 pub(super) struct Registry<E, L> {
@@ -97,9 +109,15 @@ impl<E: Event, L> Registry<E, L> {
 
     /// The frame that the consumer has in flight, if any, is about to be of no consumer.
     pub(super) fn orphan(&mut self, id: ConsumerId) {
-        let flight = self.get(id).and_then(Consumer::flight);
-        if let Some(stamp) = flight {
-            self.orphans.push(Orphan { id, stamp });
+        let Some(consumer) = self.get(id) else { return };
+        if let Some(flight) = consumer.flight() {
+            let orphan = Orphan {
+                id,
+                stamp: flight.stamp,
+                number: flight.number,
+                landed: consumer.landed().clone(),
+            };
+            self.orphans.push(orphan);
         }
     }
 
@@ -118,5 +136,14 @@ impl<E: Event, L> Registry<E, L> {
 
     pub(super) fn orphans(&self) -> usize {
         self.orphans.len()
+    }
+
+    /// The numbers of the frames in flight that are still out, of consumers and of none.
+    pub(super) fn in_hands(&self) -> impl Iterator<Item = u64> {
+        let orphans = self.orphans.iter().filter(|orphan| !orphan.has_landed());
+        let orphans = orphans.map(|orphan| orphan.number);
+        self.consumers()
+            .filter_map(Consumer::in_hands)
+            .chain(orphans)
     }
 }

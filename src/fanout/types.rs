@@ -128,6 +128,8 @@ pub(crate) struct TakenFrame<F> {
     pub(crate) frame: F,
     /// Which frame of the stream it is, from zero.
     pub(crate) sequence: u64,
+    /// Which frame it is over all lives of the stream.
+    pub(crate) number: u64,
     /// Something was lost since the last frame, or the stream began anew.
     pub(crate) discont: bool,
     pub(crate) lost_before: u64,
@@ -143,6 +145,7 @@ impl TakenFrame<()> {
         TakenFrame {
             frame,
             sequence: self.sequence,
+            number: self.number,
             discont: self.discont,
             lost_before: self.lost_before,
             waited: self.waited,
@@ -172,6 +175,17 @@ pub(crate) struct Done {
     pub(crate) flow: i32,
 }
 
+/// What the thread that watches upstream's silence does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Looks again after this time, ns.
+    For(u64),
+    /// Looks again when its waker is woken.
+    UntilWoken,
+    /// Ends.
+    Over,
+}
+
 /// What to answer upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -190,4 +204,6 @@ pub(crate) struct Published {
     pub(crate) answer: Answer,
     /// A consumer waits for a keyframe, and it is time to ask for one.
     pub(crate) request_keyframe: bool,
+    /// A thread has to watch upstream's silence from now on, by this number.
+    pub(crate) watch: Option<u64>,
 }

@@ -25,6 +25,8 @@ pub(super) struct Scene {
     pub(super) depth: u32,
     /// Frames that are kept for late joiners at most.
     pub(super) gop_cache: u32,
+    /// Frames that may be out at once; 0: found out.
+    pub(super) max_held: u32,
 }
 
 impl Scene {
@@ -45,7 +47,7 @@ impl Scene {
             kept: self.pads.iter().map(keeps),
             orphans,
         };
-        out.buffers()
+        out.buffers(self.max_held)
     }
 }
 

@@ -21,7 +21,7 @@ use super::props::{PadSettings, Settings, SharedSettings};
 use super::receivers::{Place, ReceiverLimits, refuse_link};
 use super::reporter::Reporter;
 use super::watch::Watch;
-use super::{CAT, DroneTeePad, Item, Stream, latency, messages, now, stats};
+use super::{CAT, DroneTeePad, Item, Stream, latency, messages, now, pool, stats};
 use crate::dronebranch;
 use crate::facts::Health;
 use crate::fanout::Answer;
@@ -93,13 +93,17 @@ impl DroneTee {
 
     fn scene(&self) -> Scene {
         let Settings {
-            depth, gop_cache, ..
+            depth,
+            gop_cache,
+            max_held,
+            ..
         } = self.settings.get();
         Scene {
             pads: pads::all(&self.obj()),
             caps: self.input.caps(),
             depth,
             gop_cache,
+            max_held,
         }
     }
 
@@ -109,9 +113,15 @@ impl DroneTee {
         gst::trace!(CAT, obj = pad, "{buffer:?}");
         let now = now();
         let (info, due) = self.input.note_frame(&buffer, now);
+        if self.input.is_of_another_pool(&buffer) {
+            pool::note(&self.stream, pad, &buffer);
+        }
         let published = self.stream.publish(buffer, info, now);
         if !due.is_nothing() {
             self.voices().watch.look(due);
+        }
+        if let Some(watch) = published.watch {
+            pool::watch(&self.stream, pad, watch);
         }
         if published.request_keyframe {
             gst::debug!(CAT, obj = pad, "A consumer waits for a keyframe");
@@ -139,6 +149,11 @@ impl DroneTee {
             bin_side, watch, ..
         } = self.voices();
         bin_side.note(&event);
+        if let gst::EventView::Caps(caps) = event.view()
+            && self.input.is_new_format(caps.caps())
+        {
+            pool::note_format(&self.stream, caps.caps());
+        }
         watch.look(self.input.note_event(&event));
         match event.type_() {
             gst::EventType::FlushStart => {
@@ -184,6 +199,8 @@ impl DroneTee {
                 accept.set_result(accepted);
             }
             gst::QueryViewMut::Allocation(allocation) => {
+                // A pool may come of it, or have another size afterwards.
+                self.input.forget_pool();
                 self.answers.allocation(&scene, allocation);
                 gst::debug!(CAT, obj = pad, "Answering {allocation:?}");
             }
@@ -366,6 +383,8 @@ impl DroneTee {
         self.settings.set(change);
         self.stream
             .set_gop_capacity(|| self.settings.get().gop_cache.into());
+        self.stream
+            .set_max_held(|| self.settings.get().max_held.into(), now());
         for pad in pads::all(&self.obj()) {
             pad.imp().apply();
         }
@@ -439,6 +458,7 @@ impl DroneTee {
             reporter, bin_side, ..
         } = self.voices();
         bin_side.set_running(&self.obj(), false);
+        self.stream.end_watch();
         let deadline = Instant::now() + STOP_PATIENCE;
         for pad in pads::all(&self.obj()) {
             if !pad.imp().wait_left(deadline) {
@@ -459,6 +479,7 @@ impl DroneTee {
 
     pub(super) fn set_playing(&self, playing: bool) {
         self.voices().bin_side.set_playing(&self.obj(), playing);
+        self.stream.set_playing(playing, now());
     }
 
     /// What a bin sends to its sinks goes upstream; false if the element is none.

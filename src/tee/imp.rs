@@ -8,6 +8,7 @@ use once_cell::sync::Lazy;
 
 use super::element::DroneTee;
 use super::negotiation::caps;
+use super::stats::saturated;
 use super::{CAT, now, props};
 
 #[glib::object_subclass]
@@ -85,6 +86,7 @@ impl ObjectImpl for DroneTee {
             "drop-messages-interval" => set!(drop_messages_interval),
             "qos-messages" => set!(qos_messages),
             "stall-timeout" => set!(stall_timeout),
+            "max-held" => set!(max_held),
             _ => {}
         }
     }
@@ -102,6 +104,8 @@ impl ObjectImpl for DroneTee {
             "drop-messages-interval" => settings.drop_messages_interval.to_value(),
             "qos-messages" => settings.qos_messages.to_value(),
             "stall-timeout" => settings.stall_timeout.to_value(),
+            "max-held" => settings.max_held.to_value(),
+            "held" => saturated(self.stream.totals(now()).pool.held).to_value(),
             "stats" => self.stats().to_value(),
             _ => pspec.default_value().clone(),
         }

@@ -7,6 +7,7 @@ use super::flows::flow_from;
 use super::lock;
 use super::negotiation::latency::frame_duration;
 use super::pace::{Due, Pace};
+use super::pool::SeenPool;
 use crate::fanout::{Answer, FrameInfo};
 
 pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
@@ -19,6 +20,7 @@ struct Incoming {
     segment: Segment,
     caps: Option<gst::Caps>,
     pace: Pace,
+    pool: SeenPool,
     /// Of the last sticky event that came around the frames: the pad before repeats it with its next
     /// frame.
     around: Option<gst::Seqnum>,
@@ -91,6 +93,24 @@ impl Input {
         let mut incoming = lock(&self.0);
         let info = incoming.frame_info(buffer);
         (info, incoming.pace.note(info.start, now))
+    }
+
+    /// True if the frame's pool is not that of the frame before.
+    #[inline]
+    pub(super) fn is_of_another_pool(&self, buffer: &gst::BufferRef) -> bool {
+        lock(&self.0).pool.changes(buffer)
+    }
+
+    /// The pool is looked at again with the next frame.
+    pub(super) fn forget_pool(&self) {
+        lock(&self.0).pool.forget();
+    }
+
+    /// True if frames of other caps come: what was found out of the pool may not hold for them.
+    pub(super) fn is_new_format(&self, caps: &gst::CapsRef) -> bool {
+        let mut incoming = lock(&self.0);
+        incoming.pool.forget();
+        incoming.caps.as_deref() != Some(caps)
     }
 
     /// Returns what there is to look at, if the stream ends.

@@ -5,6 +5,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::flows::flow_name;
+use super::pool;
 use super::stats::summary;
 use super::{CAT, DroneTee, DroneTeePad, Label};
 use crate::facts::State;
@@ -52,6 +53,8 @@ pub(super) fn post(element: &DroneTee, notice: Notice<Label>, qos_messages: impl
                 .build();
             post_structure(element, message);
         }
+        Notice::MaxHeld(figures) => post_structure(element, pool::message(figures)),
+        Notice::SmallPool(figures) => pool::warn(element, figures),
     }
 }
 

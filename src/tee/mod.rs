@@ -13,6 +13,7 @@
 //! | the reporter (`reporter.rs`) | posts messages, notifies properties | the application's handlers | without bound |
 //! | the application's, a state change to READY or below | ends the sessions | pushes, handlers and helpers that have not returned | 1 s in all |
 //! | the application's, a release or deactivation of a pad | ends its session | a push that is just beginning | 10 ms |
+//! | the watcher (`pool.rs`), while the size of upstream's pool is not known | gives frames back when upstream is silent | the end of a buffer that goes back | without bound |
 //! | one that joins a task (`session.rs`) | nothing else | a push that hung in a session that is over | without bound |
 //!
 //! No element in a branch is called from a thread in which it has just called this one with an event or
@@ -49,6 +50,7 @@ mod messages;
 mod negotiation;
 mod output;
 mod pace;
+mod pool;
 mod props;
 mod receivers;
 mod registration;
@@ -67,7 +69,7 @@ pub(crate) use item::Item;
 use once_cell::sync::Lazy;
 pub(crate) use output::{Label, Refusal};
 pub(crate) use props::MAX_DEPTH;
-pub(crate) use receivers::{Place, ReceiverLimits};
+pub(crate) use receivers::{Handle, Place, ReceiverLimits};
 pub(crate) use registration::{dronetee, register};
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

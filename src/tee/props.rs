@@ -19,6 +19,7 @@ const DEFAULT_POST_DROP_MESSAGES: bool = true;
 const DEFAULT_DROP_MESSAGES_INTERVAL: u32 = 1000;
 const DEFAULT_QOS_MESSAGES: bool = false;
 pub(super) const DEFAULT_STALL_TIMEOUT: u64 = 2_000_000_000;
+const DEFAULT_MAX_HELD: u32 = 0;
 const DEFAULT_SILENT: bool = true;
 
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub(super) struct Settings {
     pub(super) drop_messages_interval: u32,
     pub(super) qos_messages: bool,
     pub(super) stall_timeout: u64,
+    pub(super) max_held: u32,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             drop_messages_interval: DEFAULT_DROP_MESSAGES_INTERVAL,
             qos_messages: DEFAULT_QOS_MESSAGES,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
+            max_held: DEFAULT_MAX_HELD,
         }
     }
 }
@@ -201,6 +204,20 @@ pub(super) fn element() -> Vec<glib::ParamSpec> {
             .default_value(DEFAULT_STALL_TIMEOUT)
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt::builder("max-held")
+            .nick("Max. held")
+            .blurb(
+                "Frames of upstream's that may be out at once over all consumers, each counted \
+                 once (0 = found out: two less than upstream's pool has; 4294967295 = no limit)",
+            )
+            .default_value(DEFAULT_MAX_HELD)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("held")
+            .nick("Held")
+            .blurb("Frames of upstream's that are out now, each counted once")
+            .read_only()
+            .build(),
         stats(
             "application/x-dronetee-stats: the stream's figures and all consumers' in one snapshot",
         ),
@@ -237,6 +254,7 @@ pub(super) fn pad() -> Vec<glib::ParamSpec> {
             DropReason::Eos => "Frames dropped: the branch had said EOS",
             DropReason::Error => "Frames dropped: the branch had said an error",
             DropReason::Evicted => "Frames dropped: the consumer was evicted",
+            DropReason::Pool => "Frames dropped: given back so that upstream's pool lasts",
         };
         let name = dropped_name(reason);
         read_u64(&name, &format!("Dropped ({reason})"), blurb)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Consumers in this process, as the element sees them: pads that no branch's thread takes from.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use gst::prelude::*;
@@ -12,7 +12,7 @@ use super::as_sink::BinSide;
 use super::output::{Member, flagged};
 use super::props::PadSettings;
 use super::role::LastCall;
-use super::{CAT, DroneTee, DroneTeePad, Item, now};
+use super::{CAT, DroneTee, DroneTeePad, Item, Stream, now};
 use crate::fanout::{ConsumerId, Done, Stamp, Taken};
 
 /// The application takes from this pad itself: no element can be linked to it.
@@ -64,6 +64,7 @@ pub(crate) struct Place {
     member: Arc<Member>,
     bin_side: Arc<BinSide>,
     last_call: LastCall,
+    landed: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Place {
@@ -79,6 +80,7 @@ impl Place {
         let last_call = LastCall::default();
         bin_side.join(tee, member.id, last_call.clone());
         Some(Self {
+            landed: member.stream.landed(member.id).unwrap_or_default(),
             tee: tee.clone(),
             pad,
             member,
@@ -133,6 +135,16 @@ impl Place {
         self.member.stream.finish(self.id(), done, now());
     }
 
+    /// What shows, as long as it lives, that the frame of this number is out.
+    pub(crate) fn handle(&self, number: u64) -> Arc<Handle> {
+        Arc::new(Handle {
+            stream: Arc::downgrade(&self.member.stream),
+            number,
+            landed: self.landed.clone(),
+            kept: AtomicBool::new(false),
+        })
+    }
+
     /// How long a frame waited, and was in flight; ns.
     pub(crate) fn record(&self, session: Stamp, waited: u64, service: u64) {
         self.pad.imp().record(session, waited, service);
@@ -144,5 +156,38 @@ impl Place {
         self.tee.imp().remove_consumer(&self.pad);
         // A handler of the application's may have released it before it had joined.
         self.bin_side.leave(&self.tee, self.id());
+    }
+}
+
+/// A frame in the application's hands: all that the application made of it shares this.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    stream: Weak<Stream>,
+    number: u64,
+    landed: Arc<AtomicU64>,
+    /// The receiver is done with the frame, the application is not.
+    kept: AtomicBool,
+}
+
+impl Handle {
+    /// The receiver is done with the frame: if the application is not, that is noted until it is.
+    pub(crate) fn finish(handle: &Weak<Self>) {
+        // Holds it meanwhile: were the application's the last reference, it would tell too early.
+        if let Some(handle) = handle.upgrade()
+            && let Some(stream) = handle.stream.upgrade()
+            && !handle.kept.swap(true, Ordering::AcqRel)
+        {
+            stream.keep(handle.number);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !*self.kept.get_mut() {
+            self.landed.store(self.number, Ordering::Release);
+        } else if let Some(stream) = self.stream.upgrade() {
+            stream.unkeep(self.number);
+        }
     }
 }

@@ -86,6 +86,9 @@ pub(super) fn element_stats(
         .field("frame-rate", totals.frame_rate)
         .field("bitrate", totals.bitrate)
         .field("last-frame-age", age)
+        .field("held", saturated(totals.pool.held))
+        .field("max-held", saturated(totals.pool.max_held))
+        .field("pool-size", saturated(totals.pool.pool_size))
         .field("requested-keyframes", totals.keyframe_requests)
         .field("consumers", gst::Array::from_values(consumers))
         .build();
@@ -120,6 +123,8 @@ pub(super) fn health(stream: &Stream, pads: &[DroneTeePad]) -> Health {
         frame_rate: totals.frame_rate,
         bitrate: totals.bitrate,
         last_frame_age: totals.last_frame_age.map(Duration::from_nanos),
+        held: totals.pool.held,
+        max_held: totals.pool.max_held,
         consumers: consumers.collect(),
     }
 }

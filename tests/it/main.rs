@@ -57,6 +57,7 @@ mod repository;
 mod rtsp_start;
 mod seeking;
 mod setup_script;
+mod small_pools;
 mod starting;
 mod states;
 mod stream;

@@ -51,6 +51,9 @@ fn a_scrape_is_the_ledger() {
     assert_eq!(scrape.dropped(NAMES[1], "error"), 20);
     let dropped = health.dropped as f64;
     assert_eq!(scrape.get("dronetee_stream_frames_dropped_total"), dropped);
+    // One in flight, four that wait.
+    assert_eq!(scrape.get("dronetee_frames_held"), 5.0);
+    assert_eq!(scrape.get("dronetee_max_frames_held"), 0.0);
     assert!(scrape.get("dronetee_last_frame_age_seconds") < DEADLINE.as_secs_f64());
     assert_eq!(health.consumers.len(), NAMES.len());
     for consumer in &health.consumers {
@@ -83,7 +86,7 @@ fn a_scrape_is_the_ledger() {
     }
     // Nothing else, so that nothing is left unchecked.
     let per_consumer = 8 + REASONS.len();
-    assert_eq!(scrape.keys().count(), 4 + 3 * per_consumer, "{scrape:#?}");
+    assert_eq!(scrape.keys().count(), 6 + 3 * per_consumer, "{scrape:#?}");
 }
 
 /// Ends a thread, also when the test fails.

@@ -10,6 +10,8 @@ use crate::fanout::types::Lost;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::fanout) struct Flight {
     pub(in crate::fanout) stamp: Stamp,
+    /// Of the frame, over all lives of the stream.
+    pub(in crate::fanout) number: u64,
     /// ns
     pub(in crate::fanout) since: u64,
     pub(in crate::fanout) lost: Lost,

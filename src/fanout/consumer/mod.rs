@@ -9,6 +9,7 @@ mod step;
 pub(super) mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use account::{Account, Flight};
@@ -48,6 +49,8 @@ pub(super) struct Consumer<E, L> {
     label: Arc<L>,
     /// Who waits for something to take.
     waker: Option<Waker>,
+    /// The number of a frame that the application has freed although it counts as in flight.
+    landed: Arc<AtomicU64>,
 }
 
 impl<E: Event, L> Consumer<E, L> {
@@ -61,6 +64,7 @@ impl<E: Event, L> Consumer<E, L> {
             events: Events::new(log.event_end()),
             label: Arc::new(label),
             waker: None,
+            landed: Arc::new(AtomicU64::new(u64::MAX)),
         }
     }
 
@@ -99,9 +103,29 @@ impl<E: Event, L> Consumer<E, L> {
         self.service.is_current(stamp)
     }
 
-    /// What the frame in flight was taken with.
-    pub(super) fn flight(&self) -> Option<Stamp> {
-        self.account.flight().map(|flight| flight.stamp)
+    /// The frame in flight.
+    pub(super) fn flight(&self) -> Option<&Flight> {
+        self.account.flight()
+    }
+
+    /// The number of the frame in flight, if that is still out.
+    pub(super) fn in_hands(&self) -> Option<u64> {
+        let number = self.account.flight()?.number;
+        (self.landed.load(Ordering::Acquire) != number).then_some(number)
+    }
+
+    /// Where the number of a frame goes whose buffer came back although it counts as in flight.
+    pub(super) fn landed(&self) -> &Arc<AtomicU64> {
+        &self.landed
+    }
+
+    /// A frame that comes now has to wait.
+    pub(super) fn is_away(&self) -> bool {
+        self.service.is_serving() && self.waker.is_none()
+    }
+
+    pub(super) fn keeps_waiting<F>(&self, log: &Log<F, E>) -> bool {
+        self.service.is_serving() && self.window.level(log.end()) > 0
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -314,6 +338,27 @@ impl<E: Event, L> Consumer<E, L> {
         self.account.drop(DropReason::Slow, 1);
         if self.told.note(DropReason::Slow, lost, step.now) {
             step.effects.report |= step.notices.config().drops;
+        }
+    }
+
+    /// [`offer`](Self::offer) where nothing may wait: only a consumer that can take the frame at once
+    /// gets it.
+    pub(super) fn offer_at_once<F>(&mut self, step: &mut Step<'_, F, E, L>) {
+        self.offer(step);
+        let end = step.log.end();
+        let newest = match self.in_hands() {
+            Some(_) => end,
+            None => end - 1,
+        };
+        self.give_back(step, newest);
+    }
+
+    /// Gives up the waiting frames before `position`: upstream needs their buffers.
+    pub(super) fn give_back<F>(&mut self, step: &mut Step<'_, F, E, L>, position: u64) {
+        let count = position.saturating_sub(self.window.cursor());
+        if count > 0 {
+            step.effects.gave_back = true;
+            self.drop_with_dependents(step, count, DropReason::Pool);
         }
     }
 
@@ -554,12 +599,14 @@ impl<E: Event, L> Consumer<E, L> {
         step.effects.frames_moved |= position == step.log.base();
         let (discont, lost_before) = self.account.take(Flight {
             stamp: self.service.stamp(),
+            number: step.log.number(position),
             since: step.now,
             lost: entry.info.lost(),
         });
         Next::Frame(TakenFrame {
             frame: (),
             sequence: position,
+            number: step.log.number(position),
             discont,
             lost_before,
             waited: self.window.waited(entry.arrived, step.now),

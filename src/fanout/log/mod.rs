@@ -30,6 +30,8 @@ pub(super) struct Entry<F> {
 }
 
 pub(super) struct Log<F, E> {
+    /// Number of the frame at position zero: numbers go on over the lives of the stream.
+    origin: u64,
     /// Position of the first frame that is kept. Positions count published frames from zero.
     base: u64,
     frames: VecDeque<Entry<F>>,
@@ -49,6 +51,7 @@ pub(super) struct Log<F, E> {
 impl<F, E: Event> Log<F, E> {
     pub(super) fn new() -> Self {
         Self {
+            origin: 0,
             base: 0,
             frames: VecDeque::new(),
             bytes: 0,
@@ -73,6 +76,33 @@ impl<F, E: Event> Log<F, E> {
     #[inline]
     pub(super) fn base(&self) -> u64 {
         self.base
+    }
+
+    /// How many frames are kept.
+    #[inline]
+    pub(super) fn len(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    pub(super) fn number(&self, position: u64) -> u64 {
+        self.origin + position
+    }
+
+    /// The numbers of the frames from `position` on.
+    pub(super) fn numbers_from(&self, position: u64) -> std::ops::Range<u64> {
+        self.number(position)..self.number(self.end())
+    }
+
+    /// The position of the frame with that number, of this life of the stream.
+    pub(super) fn position(&self, number: u64) -> u64 {
+        number - self.origin
+    }
+
+    /// The shortest time between two of the frames that are kept, ns.
+    pub(super) fn shortest_interval(&self) -> Option<u64> {
+        let arrivals = self.frames.iter().map(|entry| entry.arrived);
+        let pairs = arrivals.clone().zip(arrivals.skip(1));
+        pairs.map(|(one, next)| next.saturating_sub(one)).min()
     }
 
     /// The frame at `position`, if it is kept.
@@ -241,7 +271,7 @@ impl<F, E: Event> Log<F, E> {
 
     /// First frame that must be kept although no consumer needs it.
     #[inline]
-    fn replayed_from(&self) -> u64 {
+    pub(super) fn replayed_from(&self) -> u64 {
         self.replay
             .as_ref()
             .map_or(u64::MAX, |replay| replay.position)
@@ -297,14 +327,20 @@ impl<F, E: Event> Log<F, E> {
     }
 
     pub(super) fn forget_replay(&mut self, effects: &mut Effects<F, E>) {
+        self.release_replay(effects);
+        self.header = None;
+    }
+
+    /// The stream goes on, but a late joiner begins with the next keyframe.
+    pub(super) fn release_replay(&mut self, effects: &mut Effects<F, E>) {
         let old = self.replay.take();
         Self::dissolve(old, effects);
-        self.header = None;
     }
 
     /// Back to an empty log at position zero; the settings stay.
     pub(super) fn reset(&mut self) -> Self {
         let mut empty = Self::new();
+        empty.origin = self.number(self.end());
         empty.replay_capacity = self.replay_capacity;
         std::mem::replace(self, empty)
     }

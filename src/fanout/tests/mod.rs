@@ -8,6 +8,7 @@ mod joiners;
 mod model;
 mod ops;
 mod parts;
+mod pool;
 mod report;
 mod stream;
 mod threads;

@@ -58,7 +58,7 @@ pub(super) struct Guest {
     pub(super) limits: Limits,
     pub(super) frames_in: u64,
     pub(super) out: u64,
-    pub(super) drops: [u64; 8],
+    pub(super) drops: [u64; DropReason::ALL.len()],
     pub(super) pardoned: u64,
     pub(super) wants_intra: bool,
     pub(super) untouched: bool,
@@ -108,7 +108,7 @@ impl Guest {
             limits,
             frames_in: 0,
             out: 0,
-            drops: [0; 8],
+            drops: [0; DropReason::ALL.len()],
             pardoned: 0,
             wants_intra: true,
             untouched: true,
@@ -132,7 +132,8 @@ impl Guest {
 
     /// What stays of it over a new start of the stream.
     pub(super) fn reset(&self) -> Self {
-        let served = self.in_hand.is_some() || self.out > 0 || self.drops != [0; 8];
+        let served =
+            self.in_hand.is_some() || self.out > 0 || self.drops != [0; DropReason::ALL.len()];
         Self {
             gap: self.gap || served,
             knows_of_stop: self.mood == Mood::Asleep && self.knows_of_stop,

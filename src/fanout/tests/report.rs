@@ -427,8 +427,8 @@ proptest! {
         let mut rig = Rig::new();
         config(&rig, interval, 0);
         let one = rig.join(Limits { max_age: 300 * MS, ..depth(2) });
-        let mut sums = [0; 8];
-        let mut last = [None; 8];
+        let mut sums = [0; DropReason::ALL.len()];
+        let mut last = [None; DropReason::ALL.len()];
         let mut add = |rig: &Rig| -> Result<(), TestCaseError> {
             for notice in told(rig) {
                 let Notice::Drop(drop) = notice else { continue };

@@ -169,12 +169,17 @@ where
     Depths: IntoIterator<Item = u32>,
     Kept: IntoIterator<Item = u32>,
 {
-    /// With the buffer that upstream works on.
-    pub(in crate::tee) fn buffers(self) -> u32 {
+    /// With the buffer that upstream works on. With `max_held`, if it is not 0, no more than that are
+    /// out, but for one that a consumer takes at once.
+    pub(in crate::tee) fn buffers(self, max_held: u32) -> u32 {
         let deepest = self.depths.into_iter().max().unwrap_or(0);
         let kept = self.kept.into_iter();
         let sums = [deepest, self.cached, self.orphans, 1].into_iter();
-        sums.chain(kept).fold(0, u32::saturating_add)
+        let all = sums.chain(kept).fold(0, u32::saturating_add);
+        match max_held {
+            0 => all,
+            limit => all.min(limit.saturating_add(2)),
+        }
     }
 }
 
@@ -330,7 +335,7 @@ mod tests {
 
     #[test]
     fn depths_do_not_add_up_and_what_branches_keep_does() {
-        let out = |depths: &[u32], cached, kept: &[u32], orphans| {
+        let limited = |depths: &[u32], cached, kept: &[u32], orphans, max_held| {
             let (depths, kept) = (depths.to_vec(), kept.to_vec());
             Out {
                 depths,
@@ -338,8 +343,14 @@ mod tests {
                 kept,
                 orphans,
             }
-            .buffers()
+            .buffers(max_held)
         };
+        let out = |depths: &[u32], cached, kept: &[u32], orphans| {
+            limited(depths, cached, kept, orphans, 0)
+        };
+        assert_eq!(limited(&[4], 0, &[1, 1], 0, 2), 4);
+        assert_eq!(limited(&[4], 0, &[1, 1], 0, 100), 4 + 2 + 1);
+        assert_eq!(limited(&[4], 0, &[1, 1], 0, u32::MAX), 4 + 2 + 1);
         assert_eq!(out(&[], 0, &[], 0), 1);
         assert_eq!(out(&[4, 9, 1], 0, &[1, 3, 1], 0), 9 + 5 + 1);
         assert_eq!(out(&[4], 10, &[1], 2), 4 + 10 + 1 + 2 + 1);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-pub(crate) const REASONS: [&str; 8] = [
+pub(crate) const REASONS: [&str; 9] = [
     "slow",
     "stale",
     "waiting-keyframe",
@@ -18,6 +18,7 @@ pub(crate) const REASONS: [&str; 8] = [
     "eos",
     "error",
     "evicted",
+    "pool",
 ];
 
 pub(crate) fn init() {
@@ -258,6 +259,8 @@ impl Rig {
         init();
         let tee = gst::ElementFactory::make("dronetee")
             .name("t")
+            // A test that pauses is no source that has starved.
+            .property("max-held", u32::MAX)
             .build()
             .unwrap();
         configure(&tee);

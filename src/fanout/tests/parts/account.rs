@@ -64,7 +64,7 @@ proptest! {
                 Act::Take if waiting > 0 => {
                     waiting -= 1;
                     let is_discont = account.is_discont();
-                    let flight = Flight { stamp: Stamp::default(), since: now, lost: Lost::default() };
+                    let flight = Flight { stamp: Stamp::default(), number: 0, since: now, lost: Lost::default() };
                     let (discont, lost_before) = account.take(flight);
                     prop_assert_eq!(discont, is_discont);
                     prop_assert_eq!(discont, lost > told);

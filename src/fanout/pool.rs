@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MPL-2.0
+//! No more frames are out than upstream's pool can spare.
+//!
+//! A frame is out while its buffer can not go back to upstream's pool: it waits for a consumer, is
+//! kept for late joiners, is in flight, or is in the application's hands. What the limit is, who says
+//! so, and which frame is given back is decided here; the core obeys.
+//!
+//! Frames have a number here, which goes on over the lives of the stream: a frame of a life before
+//! may still be out.
+
+use smallvec::SmallVec;
+
+/// What is kept back for upstream of a pool: the buffer that it fills, and the one that comes next.
+const SPARE: u64 = 2;
+
+/// How many buffers upstream has, as far as they tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum PoolSize {
+    #[default]
+    Unknown,
+    Unlimited,
+    Frames(u64),
+}
+
+/// What is told of the limit in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PoolFigures {
+    /// Frames that are out.
+    pub(crate) held: u64,
+    /// 0: no limit.
+    pub(crate) max_held: u64,
+    /// Frames of upstream's pool; 0: unknown, or without a limit.
+    pub(crate) pool_size: u64,
+    /// The size is known by a starvation.
+    pub(crate) learned: bool,
+}
+
+/// The limit on the frames that are out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    /// By the application; 0: it has to be found out.
+    configured: u64,
+    told: PoolSize,
+    learned: Option<Learned>,
+    in_force: u64,
+    /// The application was warned of this limit.
+    warned: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    size: u64,
+    limit: u64,
+}
+
+impl Limit {
+    pub(super) const NONE: u64 = u64::MAX;
+    /// The application says that there is none.
+    const NO_LIMIT: u64 = u32::MAX as u64;
+
+    pub(super) fn new() -> Self {
+        Self {
+            configured: 0,
+            told: PoolSize::Unknown,
+            learned: None,
+            in_force: Self::NONE,
+            warned: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn in_force(&self) -> u64 {
+        self.in_force
+    }
+
+    #[inline]
+    pub(super) fn is_set(&self) -> bool {
+        self.in_force != Self::NONE
+    }
+
+    /// Nothing says how large the pool is, but perhaps what was learned.
+    pub(super) fn has_to_be_learned(&self) -> bool {
+        self.configured == 0 && self.told == PoolSize::Unknown
+    }
+
+    /// By the application; 0: it has to be found out, anew. True if that is new.
+    pub(super) fn configure(&mut self, frames: u64) -> bool {
+        let is_new = std::mem::replace(&mut self.configured, frames) != frames;
+        if is_new {
+            self.forget();
+        }
+        is_new
+    }
+
+    /// Frames come from another pool. True if that changed the limit.
+    pub(super) fn set_pool(&mut self, size: PoolSize) -> bool {
+        let before = self.in_force;
+        self.told = size;
+        self.forget();
+        self.in_force != before
+    }
+
+    /// Upstream starved with `held` frames out. True if that changed the limit.
+    pub(super) fn learn(&mut self, held: u64) -> bool {
+        let before = self.in_force;
+        let lower = before.saturating_sub(1);
+        self.learned = Some(Learned {
+            size: held,
+            limit: held.saturating_sub(SPARE).min(lower).max(1),
+        });
+        self.update();
+        self.in_force != before
+    }
+
+    /// What was learned counts no longer.
+    pub(super) fn forget(&mut self) {
+        self.learned = None;
+        self.update();
+    }
+
+    /// Another life of the stream: what the application said stays.
+    pub(super) fn reset(&mut self) {
+        let configured = self.configured;
+        *self = Self::new();
+        self.configure(configured);
+    }
+
+    /// True once for each limit that was found out.
+    pub(super) fn may_warn(&mut self) -> bool {
+        self.configured == 0 && self.is_set() && !std::mem::replace(&mut self.warned, true)
+    }
+
+    fn update(&mut self) {
+        let before = self.in_force;
+        self.in_force = match (self.configured, self.told, self.learned) {
+            (0, PoolSize::Frames(size), _) => size.saturating_sub(SPARE).max(1),
+            (0, PoolSize::Unlimited, _) => Self::NONE,
+            (0, PoolSize::Unknown, learned) => learned.map_or(Self::NONE, |learned| learned.limit),
+            (Self::NO_LIMIT.., ..) => Self::NONE,
+            (configured, ..) => configured,
+        };
+        self.warned &= self.in_force == before;
+    }
+
+    pub(super) fn figures(&self, held: u64) -> PoolFigures {
+        let learned = self.learned.filter(|_| self.has_to_be_learned());
+        let pool_size = match (self.told, learned) {
+            (PoolSize::Frames(size), _) => size,
+            (_, Some(learned)) => learned.size,
+            _ => 0,
+        };
+        PoolFigures {
+            held,
+            max_held: if self.is_set() { self.in_force } else { 0 },
+            pool_size,
+            learned: learned.is_some(),
+        }
+    }
+}
+
+/// Frames in the application's hands after they have landed, and how many handles each has.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Vec<(u64, u32)>);
+
+impl Kept {
+    pub(super) fn add(&mut self, number: u64) {
+        match self.0.iter_mut().find(|kept| kept.0 == number) {
+            Some(kept) => kept.1 += 1,
+            None => self.0.push((number, 1)),
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u64) {
+        let Some(index) = self.0.iter().position(|kept| kept.0 == number) else {
+            return;
+        };
+        self.0[index].1 -= 1;
+        if self.0[index].1 == 0 {
+            self.0.swap_remove(index);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|kept| kept.0)
+    }
+}
+
+/// The frames that can not be taken back, each once, in order.
+#[derive(Debug)]
+pub(super) struct InHands(SmallVec<[u64; 16]>);
+
+impl InHands {
+    pub(super) fn new(numbers: impl Iterator<Item = u64>) -> Self {
+        let mut numbers: SmallVec<[u64; 16]> = numbers.collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Self(numbers)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// How many frames are out, of which the log has those in `log`.
+    pub(super) fn held(&self, log: &std::ops::Range<u64>) -> u64 {
+        let apart = self.0.iter().filter(|number| !log.contains(*number));
+        apart.count() as u64 + (log.end - log.start)
+    }
+
+    /// The first of `waiting` that can be taken back: it only waits.
+    pub(super) fn first_to_give(&self, waiting: std::ops::Range<u64>) -> Option<u64> {
+        let mut waiting = waiting;
+        waiting.find(|number| self.0.binary_search(number).is_err())
+    }
+}

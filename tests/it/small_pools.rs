@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Sources that have few buffers and wait for one to come back, as a camera does.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::accounts::{Flow, Said, attach, count, pad_stats, text, work_for};
+use crate::common::{Consumer, DEADLINE, Rig, assert_balanced, caps, wait_for};
+use gst::prelude::*;
+
+const FRAME: Duration = Duration::from_millis(33);
+
+/// Buffers that nothing tells of: only that one is freed lets the source go on.
+#[derive(Clone, Default)]
+struct Free(Arc<(Mutex<u64>, Condvar)>);
+
+/// The memory of such a buffer.
+struct Guarded(Free);
+
+impl AsRef<[u8]> for Guarded {
+    fn as_ref(&self) -> &[u8] {
+        &[0; 16]
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        *self.0.0.0.lock().unwrap() += 1;
+        self.0.0.1.notify_all();
+    }
+}
+
+enum Buffers {
+    Pool(gst::BufferPool),
+    Secret(Free),
+}
+
+impl Buffers {
+    fn secret(count: u64) -> Self {
+        let free = Free::default();
+        *free.0.0.lock().unwrap() = count;
+        Self::Secret(free)
+    }
+
+    /// The next buffer, as soon as there is one.
+    #[track_caller]
+    fn next(&self) -> gst::Buffer {
+        match self {
+            Self::Pool(pool) => {
+                let mut buffer = None;
+                let flags = gst::BufferPoolAcquireFlags::DONTWAIT;
+                let params = gst::BufferPoolAcquireParams::with_flags(flags);
+                wait_for("a buffer", || {
+                    buffer = pool.acquire_buffer(Some(&params)).ok();
+                    buffer.is_some()
+                });
+                buffer.unwrap()
+            }
+            Self::Secret(free) => {
+                let (count, changed) = &*free.0;
+                let count = count.lock().unwrap();
+                let none = |count: &mut u64| *count == 0;
+                let (mut count, timeout) =
+                    changed.wait_timeout_while(count, DEADLINE, none).unwrap();
+                assert!(!timeout.timed_out(), "no buffer");
+                *count -= 1;
+                gst::Buffer::from_slice(Guarded(free.clone()))
+            }
+        }
+    }
+}
+
+fn pool(buffers: u32) -> gst::BufferPool {
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(None, 16, buffers.min(4), buffers);
+    pool.set_config(config).unwrap();
+    pool.set_active(true).unwrap();
+    pool
+}
+
+/// A source of 30 frames a second that measures for how long it waits for its buffers.
+struct Camera<'a> {
+    rig: &'a Rig,
+    buffers: Buffers,
+    next: u64,
+    waits: Vec<Duration>,
+}
+
+impl<'a> Camera<'a> {
+    fn new(rig: &'a Rig, buffers: Buffers) -> Self {
+        Self {
+            rig,
+            buffers,
+            next: 0,
+            waits: Vec::new(),
+        }
+    }
+
+    /// Pushes a frame as soon as there is a buffer for it.
+    #[track_caller]
+    fn push(&mut self) {
+        let begin = Instant::now();
+        let mut buffer = self.buffers.next();
+        self.waits.push(begin.elapsed());
+        let own = buffer.get_mut().unwrap();
+        own.set_pts(gst::ClockTime::SECOND.mul_div_floor(self.next, 30).unwrap());
+        own.set_offset(self.next);
+        self.next += 1;
+        self.rig.src.push(buffer).unwrap();
+    }
+
+    /// Pushes frames that `FRAME` lies between, no sooner than those that keep up have the one before.
+    #[track_caller]
+    fn run(&mut self, frames: u64, keep_up: &[&gst::Pad]) {
+        for _ in 0..frames {
+            let next = Instant::now() + FRAME;
+            self.push();
+            work_for(next.saturating_duration_since(Instant::now()));
+            for pad in keep_up {
+                let is_done = || count(pad, "out") + count(pad, "dropped") == count(pad, "in");
+                wait_for("who keeps up", is_done);
+                assert_eq!(count(pad, "dropped"), 0, "{}", pad_stats(pad));
+            }
+        }
+    }
+
+    fn longest(&self) -> Duration {
+        self.waits.iter().copied().max().unwrap_or_default()
+    }
+
+    /// How often it had to wait, which it does not for the time that a lock takes.
+    fn stops(&self) -> Vec<Duration> {
+        let mut waits = self.waits.clone();
+        waits.retain(|wait| *wait > Duration::from_millis(30));
+        waits
+    }
+}
+
+/// A rig that finds out how many frames may be out.
+fn rig() -> Rig {
+    let rig = Rig::with(|tee| tee.set_property("max-held", 0u32));
+    rig.begin(&caps(8));
+    rig
+}
+
+fn fast(rig: &Rig, name: &str) -> gst::Pad {
+    let consumer = rig.consumer(name);
+    consumer.record.forgetful.store(true, Ordering::Relaxed);
+    let Consumer { pad, sink, .. } = consumer;
+    // A link does not keep its peer alive: the handler does, as long as the pad lives.
+    pad.connect_unlinked(move |_, peer| assert_eq!(peer, &sink));
+    pad
+}
+
+/// Never returns from its first frame.
+fn stuck(rig: &Rig) -> Consumer {
+    let consumer = rig.consumer("stuck");
+    consumer.record.forgetful.store(true, Ordering::Relaxed);
+    consumer.stick();
+    consumer
+}
+
+fn slow(rig: &Rig) -> gst::Pad {
+    attach(rig, "slow", |buffer| -> Flow {
+        work_for(Duration::from_millis(200));
+        drop(buffer);
+        Ok(gst::FlowSuccess::Ok)
+    })
+}
+
+fn stats(rig: &Rig) -> gst::Structure {
+    rig.tee.property("stats")
+}
+
+fn figure(rig: &Rig, name: &str) -> u32 {
+    stats(rig).get(name).unwrap()
+}
+
+fn warnings(said: &Said) -> Vec<String> {
+    let messages = said.messages();
+    let warnings = messages.iter().filter_map(|message| match message.view() {
+        gst::MessageView::Warning(warning) => Some(warning.error().to_string()),
+        _ => None,
+    });
+    warnings.collect()
+}
+
+#[test]
+fn a_known_pool_never_runs_dry() {
+    let rig = rig();
+    let said = Said::on(&rig.bus);
+    let stuck = stuck(&rig);
+    let (slow, fast) = (slow(&rig), fast(&rig, "fast"));
+    let mut camera = Camera::new(&rig, Buffers::Pool(pool(4)));
+    camera.run(60, &[&fast]);
+    // Two of four are always there.
+    assert!(
+        camera.longest() < Duration::from_millis(150),
+        "{:?}",
+        camera.waits
+    );
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (4, 2)
+    );
+    assert!(rig.tee.property::<u32>("held") <= 2);
+    assert_eq!((count(&fast, "out"), count(&fast, "dropped")), (60, 0));
+    for pad in [&stuck.pad, &slow, &fast] {
+        assert_balanced(&pad_stats(pad));
+        assert_eq!(count(pad, "dropped"), count(pad, "dropped-pool"));
+    }
+    assert_eq!((count(&stuck.pad, "in-flight"), stuck.count("out")), (1, 0));
+    assert!(count(&slow, "out") >= 5, "{}", pad_stats(&slow));
+    wait_for("its message", || !said.named("dronetee-pool").is_empty());
+    let told = &said.named("dronetee-pool")[0];
+    assert_eq!(told.get::<u32>("max-held").unwrap(), 2);
+    assert_eq!(told.get::<u32>("pool-size").unwrap(), 4);
+    assert!(!told.get::<bool>("learned").unwrap());
+    wait_for("a warning", || !warnings(&said).is_empty());
+    let warning = &warnings(&said)[0];
+    assert!(warning.contains("max-held"), "{warning}");
+    assert_eq!(said.named("dronetee-pool").len(), 1);
+    let drops = said.drops("stuck", "pool");
+    assert_eq!(text(&drops[0], "tag"), "stuck_pool");
+}
+
+#[test]
+fn max_held_limits_what_is_out_of_any_source() {
+    let rig = Rig::with(|tee| tee.set_property("max-held", 3u32));
+    rig.begin(&caps(8));
+    let stuck = stuck(&rig);
+    let fast = fast(&rig, "fast");
+    let mut camera = Camera::new(&rig, Buffers::secret(5));
+    camera.run(20, &[&fast]);
+    assert!(
+        camera.longest() < Duration::from_millis(150),
+        "{:?}",
+        camera.waits
+    );
+    assert_eq!(rig.tee.property::<u32>("held"), 3);
+    assert_eq!(
+        (
+            figure(&rig, "held"),
+            figure(&rig, "max-held"),
+            figure(&rig, "pool-size")
+        ),
+        (3, 3, 0)
+    );
+    assert_eq!((stuck.level(), stuck.count("dropped-pool")), (2, 17));
+    // It may be set while frames flow.
+    rig.tee.set_property("max-held", 2u32);
+    assert_eq!((rig.tee.property::<u32>("held"), stuck.level()), (2, 1));
+    rig.tee.set_property("max-held", 100u32);
+    camera.buffers = Buffers::secret(100);
+    camera.run(10, &[&fast]);
+    assert_eq!((stuck.level(), stuck.count("dropped-slow")), (4, 7));
+    assert_eq!(count(&fast, "dropped"), 0);
+    stuck.unstick();
+    wait_for("its frames", || figure(&rig, "held") == 0);
+}
+
+/// Both kinds of stops: another pool, and the same one with other buffers.
+#[test]
+fn another_pool_is_another_limit() {
+    let rig = rig();
+    let mut camera = Camera::new(&rig, Buffers::Pool(pool(4)));
+    camera.push();
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (4, 2)
+    );
+    camera.buffers = Buffers::Pool(pool(9));
+    camera.push();
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (9, 7)
+    );
+    camera.buffers = Buffers::Pool(pool(0));
+    camera.push();
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (0, 0)
+    );
+    let changing = pool(6);
+    camera.buffers = Buffers::Pool(changing.clone());
+    camera.push();
+    assert_eq!(figure(&rig, "max-held"), 4);
+    changing.set_active(false).unwrap();
+    let mut config = changing.config();
+    config.set_params(None, 16, 1, 12);
+    wait_for("all its buffers", || {
+        changing.set_config(config.clone()).is_ok()
+    });
+    changing.set_active(true).unwrap();
+    let mut query = gst::query::Allocation::new(Some(&caps(8)), true);
+    assert!(rig.src.peer_query(&mut query));
+    camera.push();
+    assert_eq!(figure(&rig, "max-held"), 10);
+    camera.buffers = Buffers::secret(4);
+    camera.push();
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_pool_that_nothing_tells_of_is_learned_by_one_stop() {
+    let rig = rig();
+    let said = Said::on(&rig.bus);
+    let stuck = stuck(&rig);
+    let (slow, fast) = (slow(&rig), fast(&rig, "fast"));
+    let mut camera = Camera::new(&rig, Buffers::secret(4));
+    camera.run(60, &[&fast]);
+    println!("stops: {:?}", camera.stops());
+    assert!(
+        camera.longest() < Duration::from_millis(500),
+        "{:?}",
+        camera.stops()
+    );
+    assert!(camera.stops().iter().sum::<Duration>() < Duration::from_secs(1));
+    assert_eq!((count(&fast, "out"), count(&fast, "dropped")), (60, 0));
+    for pad in [&stuck.pad, &slow, &fast] {
+        assert_balanced(&pad_stats(pad));
+    }
+    let told = said.named("dronetee-pool");
+    assert!(!told.is_empty());
+    assert!(told[0].get::<bool>("learned").unwrap());
+    assert!(warnings(&said)[0].contains("max-held"));
+    assert!(figure(&rig, "max-held") >= 1);
+    // From then on nothing stops.
+    camera.waits.clear();
+    camera.run(60, &[&fast]);
+    assert!(
+        camera.longest() < Duration::from_millis(150),
+        "{:?}",
+        camera.stops()
+    );
+    assert_eq!(count(&fast, "dropped"), 0);
+}
+
+/// Sources fall silent for reasons of their own, with buffers to spare.
+#[test]
+fn a_source_s_own_silence_costs_two_frames_at_most() {
+    for (max_held, buffers, most) in [
+        (0, Buffers::secret(50), 2),
+        (50, Buffers::secret(100), 0),
+        (0, Buffers::Pool(pool(50)), 0),
+    ] {
+        let rig = Rig::with(|tee| tee.set_property("max-held", max_held));
+        rig.begin(&caps(8));
+        let stuck = stuck(&rig);
+        let mut camera = Camera::new(&rig, buffers);
+        camera.run(8, &[]);
+        stuck.wait_in_flight();
+        for _ in 0..3 {
+            let before = stuck.count("dropped-pool");
+            work_for(Duration::from_millis(900));
+            let lost = stuck.count("dropped-pool") - before;
+            assert!(lost <= most, "{lost} of at most {most}");
+            camera.run(6, &[]);
+        }
+        assert_eq!(
+            figure(&rig, "max-held"),
+            max_held.max(48 * u32::from(figure(&rig, "pool-size") == 50))
+        );
+        assert_balanced(&stuck.stats());
+    }
+}
+
+/// What one format taught does not hold for the next.
+#[test]
+fn new_caps_are_another_pool() {
+    let rig = rig();
+    let said = Said::on(&rig.bus);
+    let stuck = stuck(&rig);
+    let fast = fast(&rig, "fast");
+    let mut camera = Camera::new(&rig, Buffers::secret(4));
+    camera.run(30, &[&fast]);
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (4, 2)
+    );
+    assert!(rig.src.push_event(gst::event::Caps::new(&caps(8))));
+    assert_eq!(figure(&rig, "max-held"), 2, "they are the same");
+    assert!(rig.src.push_event(gst::event::Caps::new(&caps(16))));
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (0, 0)
+    );
+    camera.waits.clear();
+    camera.run(30, &[&fast]);
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (4, 2)
+    );
+    assert!(camera.stops().iter().sum::<Duration>() < Duration::from_secs(1));
+    assert_eq!(said.named("dronetee-pool").len(), 2);
+    assert_eq!((stuck.count("out"), count(&fast, "dropped")), (0, 0));
+}
+
+#[test]
+fn nothing_is_suspected_in_paused_after_the_end_and_in_a_flush() {
+    let rig = rig();
+    let stuck = stuck(&rig);
+    let mut camera = Camera::new(&rig, Buffers::secret(50));
+    rig.tee.set_state(gst::State::Paused).unwrap();
+    camera.run(6, &[]);
+    stuck.wait_in_flight();
+    work_for(Duration::from_millis(700));
+    assert_eq!((stuck.count("dropped"), stuck.level()), (1, 4));
+    rig.tee.set_state(gst::State::Playing).unwrap();
+    wait_for("a suspicion", || stuck.count("dropped-pool") == 2);
+    camera.run(6, &[]);
+    assert!(rig.src.push_event(gst::event::Eos::new()));
+    let before = stuck.count("dropped-pool");
+    work_for(Duration::from_millis(700));
+    assert_eq!(stuck.count("dropped-pool"), before);
+    rig.flush();
+    work_for(Duration::from_millis(300));
+    assert_eq!(stuck.count("dropped-pool"), before);
+}
+
+/// An end of the element leaves no thread behind, and each start watches anew.
+#[test]
+fn each_start_watches_anew() {
+    let rig = rig();
+    let stuck = stuck(&rig);
+    for _ in 0..3 {
+        let mut camera = Camera::new(&rig, Buffers::secret(3));
+        camera.run(12, &[]);
+        assert_eq!(
+            (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+            (3, 1)
+        );
+        stuck.unstick();
+        rig.tee.set_state(gst::State::Ready).unwrap();
+        stuck.stick();
+        rig.tee.set_state(gst::State::Playing).unwrap();
+        assert_eq!(
+            (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+            (0, 0)
+        );
+        rig.begin(&caps(8));
+    }
+}
