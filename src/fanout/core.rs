@@ -504,10 +504,16 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         }
     }
 
+    #[cold]
+    fn release_at_once(&mut self, effects: &mut Effects<F, E>) {
+        self.release_unneeded(effects);
+    }
+
     /// A frame was appended, and the consumers are offered it as far as the limit allows.
+    #[inline(never)]
     fn offer_within_limit(&mut self, now: u64, effects: &mut Effects<F, E>) {
         if self.in_hands().count() < self.limit.in_force() {
-            self.for_each(now, effects, Consumer::offer);
+            self.for_each(now, effects, Consumer::offer_limited);
             return self.enforce_max_held(now, effects);
         }
         self.for_each(now, effects, Consumer::offer_at_once);
@@ -522,7 +528,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     /// Gives frames back until the limit holds, as far as that can be had.
     fn enforce_max_held(&mut self, now: u64, effects: &mut Effects<F, E>) {
-        self.release_unneeded(effects);
+        self.release_at_once(effects);
         let in_hands = self.in_hands();
         while self.held(&in_hands) > self.limit.in_force()
             && self.give_one_back(&in_hands, now, effects)
@@ -547,7 +553,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
                 consumer.give_back(step, next)
             });
         }
-        self.release_unneeded(effects);
+        self.release_at_once(effects);
         true
     }
 
@@ -560,6 +566,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     }
 
     /// A frame was appended: what that says of the silence before it. The watch that has to begin.
+    #[cold]
     fn end_silence(&mut self, now: u64, effects: &mut Effects<F, E>) -> Option<u64> {
         if !self.limit.has_to_be_learned() {
             return None;

@@ -11,9 +11,8 @@
 //!                             upstream had starved
 //! ```
 //!
-//! A source that pauses for its own reasons may go on just then. So where upstream has shown that it has
-//! more buffers than what was out when it fell silent, it has to happen twice in a row: a source that
-//! has starved does so again after the few frames that it could make.
+//! A source that pauses for its own reasons may go on just then. So it has to happen twice: a source that
+//! has starved does so again after the few frames that it could make, or as soon as so many are out.
 
 use std::task::Waker;
 
@@ -27,7 +26,7 @@ const USUAL_DURATION: u64 = 33_000_000;
 const SLOWEST: u64 = 500_000_000;
 /// The same where upstream has had more buffers than are out, ns: consumers that keep their frames
 /// after they have returned may have taken them since.
-const UNLIKELY: u64 = 400_000_000;
+const UNLIKELY: u64 = 300_000_000;
 /// What is out is counted with one frame of so many.
 const COUNTED: u64 = 16;
 /// So many frames are given back in a silence.
@@ -54,8 +53,14 @@ struct Attempts {
     span: u64,
     /// How many frames were out when upstream fell silent.
     held: u64,
-    /// Upstream has had more buffers than it would have had.
-    is_doubtful: bool,
+}
+
+/// A frame that came when one had been given back.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    number: u64,
+    /// How many frames were out before.
+    held: u64,
 }
 
 /// How it was before a frame was given back.
@@ -82,8 +87,8 @@ pub(super) struct Silence {
     /// The longest that the log was then.
     longest: u64,
     attempts: Option<Attempts>,
-    /// The frame that came at once where that was doubtful.
-    doubtful_hit: Option<u64>,
+    /// The last silence that seemed to be a starvation.
+    hit: Option<Hit>,
     /// Of the thread that watches, while it has nothing to watch.
     watcher: Option<Waker>,
     has_watcher: bool,
@@ -98,7 +103,7 @@ impl Silence {
     #[inline]
     pub(super) fn note_frame(&self, position: u64, length: u64) -> bool {
         // To count what is out takes its time.
-        let counts = length > self.longest || position % COUNTED == 0;
+        let counts = length > self.longest || position.is_multiple_of(COUNTED);
         counts || !self.has_watcher || self.watcher.is_some() || self.attempts.is_some()
     }
 
@@ -126,7 +131,7 @@ impl Silence {
         self.most = 0;
         self.longest = 0;
         self.attempts = None;
-        self.doubtful_hit = None;
+        self.hit = None;
     }
 
     pub(super) fn set_playing(&mut self, since: Option<u64>) {
@@ -159,7 +164,7 @@ impl Silence {
             None => last.max(self.last_event).max(playing_since),
         };
         let span = self.span(interval);
-        let is_unlikely = self.had_more_than(held) && self.doubtful_hit.is_none();
+        let is_unlikely = self.had_more_than(held) && self.hit.is_none();
         let patience = match self.attempts {
             None if is_unlikely => span.max(UNLIKELY),
             _ => span,
@@ -192,17 +197,17 @@ impl Silence {
     /// A frame was given back.
     pub(super) fn gave_back(&mut self, before: Before, interval: Option<u64>, now: u64) {
         let Before { held, newest } = before;
-        let is_doubtful = self.had_more_than(held);
         let span = self.span(interval);
-        if self.doubtful_hit.is_some_and(|hit| newest - hit > IN_A_ROW) {
-            self.doubtful_hit = None;
-        }
+        // Upstream stops again, or as often as so many are out.
+        let is_again = |hit: Hit| {
+            newest - hit.number <= IN_A_ROW || held == hit.held && !self.had_more_than(held)
+        };
+        self.hit = self.hit.filter(|hit| is_again(*hit));
         let attempts = self.attempts.get_or_insert(Attempts {
             count: 0,
             at: now,
             span,
             held,
-            is_doubtful,
         });
         attempts.count += 1;
         attempts.at = now;
@@ -213,18 +218,18 @@ impl Silence {
     pub(super) fn end(&mut self, number: u64, now: u64) -> Option<u64> {
         let attempts = self.attempts.take()?;
         let is_hit = now.saturating_sub(attempts.at) <= attempts.span;
-        let was_hit = self.doubtful_hit.take().is_some();
-        if is_hit && attempts.is_doubtful && !was_hit {
-            self.doubtful_hit = Some(number);
-            return None;
+        let was_hit = self.hit.take().is_some();
+        if is_hit && !was_hit {
+            let held = attempts.held;
+            self.hit = Some(Hit { number, held });
         }
-        is_hit.then_some(attempts.held)
+        (is_hit && was_hit).then_some(attempts.held)
     }
 
     /// Nothing that was begun in this silence counts.
     pub(super) fn break_off(&mut self) {
         self.attempts = None;
-        self.doubtful_hit = None;
+        self.hit = None;
     }
 
     // ---- who watches -----------------------------------------------------------------------

@@ -86,6 +86,7 @@ struct Camera<'a> {
     buffers: Buffers,
     next: u64,
     waits: Vec<Duration>,
+    delta: bool,
 }
 
 impl<'a> Camera<'a> {
@@ -95,6 +96,7 @@ impl<'a> Camera<'a> {
             buffers,
             next: 0,
             waits: Vec::new(),
+            delta: false,
         }
     }
 
@@ -107,6 +109,9 @@ impl<'a> Camera<'a> {
         let own = buffer.get_mut().unwrap();
         own.set_pts(gst::ClockTime::SECOND.mul_div_floor(self.next, 30).unwrap());
         own.set_offset(self.next);
+        if self.delta {
+            own.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
         self.next += 1;
         self.rig.src.push(buffer).unwrap();
     }
@@ -445,4 +450,123 @@ fn each_start_watches_anew() {
         );
         rig.begin(&caps(8));
     }
+}
+
+/// A receiver's frames and bytes are out as long as they live, and no longer.
+#[test]
+fn what_the_application_keeps_is_out() {
+    let rig = Rig::with(|tee| tee.set_property("max-held", 3u32));
+    rig.begin(&caps(8));
+    let publisher = gstdronetee::FramePublisher::new(&rig.tee).unwrap();
+    let mut frames = publisher.subscribe("own").unwrap();
+    let held = || (rig.tee.property::<u32>("held"), publisher.health().held);
+    let mut camera = Camera::new(&rig, Buffers::secret(4));
+    camera.push();
+    let first = frames.recv().unwrap();
+    let bytes = first.pixels().unwrap();
+    camera.push();
+    let second = frames.recv().unwrap();
+    assert_eq!(held(), (2, 2));
+    let (clone, part) = (first.clone(), bytes.slice(3..5));
+    drop(first);
+    drop(bytes);
+    assert_eq!(held(), (2, 2));
+    // These are out: only one may wait.
+    camera.push();
+    camera.push();
+    camera.push();
+    assert_eq!(held(), (3, 3));
+    let ledger = publisher.health().consumers[0].ledger;
+    assert_eq!(ledger.dropped.get(gstdronetee::DropReason::Pool), 2);
+    drop(clone);
+    assert_eq!(held(), (3, 3));
+    drop(part);
+    assert_eq!(held(), (2, 2));
+    // In flight for the ledger, but its buffer is back.
+    drop(second);
+    assert_eq!(held(), (1, 1));
+    let last = frames.recv().unwrap();
+    drop(frames);
+    assert_eq!(held(), (1, 1));
+    assert_eq!(last.lost_before(), 2);
+    drop(last);
+    assert_eq!(held(), (0, 0));
+    assert_eq!(publisher.health().max_held, 3);
+}
+
+#[test]
+fn bursts_and_jitter_of_a_source_with_few_buffers() {
+    let rig = rig();
+    let stuck = stuck(&rig);
+    let (slow, fast) = (slow(&rig), fast(&rig, "fast"));
+    let mut camera = Camera::new(&rig, Buffers::secret(5));
+    for n in 0..50 {
+        camera.push();
+        for pad in [&fast] {
+            wait_for("who keeps up", || count(pad, "out") == count(pad, "in"));
+        }
+        // Three at once, then a pause, more or less.
+        if n % 3 == 2 {
+            work_for(3 * FRAME - Duration::from_millis(20) + Duration::from_millis(n % 40));
+        }
+    }
+    println!("stops: {:?}", camera.stops());
+    assert!(
+        camera.longest() < Duration::from_millis(500),
+        "{:?}",
+        camera.stops()
+    );
+    assert!(camera.stops().iter().sum::<Duration>() < Duration::from_secs(1));
+    assert_eq!(count(&fast, "dropped"), 0);
+    for pad in [&stuck.pad, &slow, &fast] {
+        assert_balanced(&pad_stats(pad));
+    }
+    camera.waits.clear();
+    camera.run(20, &[&fast]);
+    assert_eq!(camera.stops(), [Duration::ZERO; 0]);
+}
+
+#[test]
+fn what_is_kept_for_late_joiners_does_not_stop_a_source() {
+    for buffers in [Buffers::Pool(pool(4)), Buffers::secret(4)] {
+        let rig = rig();
+        rig.tee.set_property("gop-cache", 30u32);
+        let fast = fast(&rig, "fast");
+        let mut camera = Camera::new(&rig, buffers);
+        for _ in 0..4 {
+            camera.delta = false;
+            camera.run(1, &[&fast]);
+            camera.delta = true;
+            camera.run(9, &[&fast]);
+        }
+        println!("stops: {:?}", camera.stops());
+        assert!(camera.stops().iter().sum::<Duration>() < Duration::from_secs(1));
+        assert_eq!((count(&fast, "out"), figure(&rig, "max-held")), (40, 2));
+    }
+}
+
+/// A handler that hangs keeps no frame from going back to the source.
+#[test]
+fn a_handler_that_hangs_does_not_stop_a_source() {
+    let rig = rig();
+    let hangs = Arc::new((Mutex::new(true), Condvar::new()));
+    let held = hangs.clone();
+    let stuck = stuck(&rig);
+    rig.bus.set_sync_handler(move |_, message| {
+        if message
+            .structure()
+            .is_none_or(|structure| structure.name() != "dronetee-drop")
+        {
+            return gst::BusSyncReply::Drop;
+        }
+        let waits = held.0.lock().unwrap();
+        drop(held.1.wait_while(waits, |hangs| *hangs).unwrap());
+        gst::BusSyncReply::Drop
+    });
+    let mut camera = Camera::new(&rig, Buffers::secret(4));
+    camera.run(20, &[]);
+    assert_eq!(figure(&rig, "max-held"), 2);
+    assert!(stuck.count("dropped-pool") > 0);
+    *hangs.0.lock().unwrap() = false;
+    hangs.1.notify_all();
 }

@@ -289,7 +289,7 @@ impl<E: Event, L> Consumer<E, L> {
     // ---- what upstream brings --------------------------------------------------------------
 
     /// A frame was appended: the oldest may have to go, or the new one is not for this consumer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer<F>(&mut self, step: &mut Step<'_, F, E, L>) {
         let end = step.log.end();
         if !self.service.is_serving() || step.flushing {
@@ -332,7 +332,7 @@ impl<E: Event, L> Consumer<E, L> {
 
     /// [`drop_oldest`](Self::drop_oldest) of one frame that no other depends on, which happens with
     /// each frame to each slow consumer of raw video: so it is made cheap.
-    #[inline]
+    #[inline(always)]
     fn drop_alone<F>(&mut self, step: &mut Step<'_, F, E, L>, lost: Lost) {
         self.window.pop_one();
         self.account.drop(DropReason::Slow, 1);
@@ -341,10 +341,16 @@ impl<E: Event, L> Consumer<E, L> {
         }
     }
 
+    /// [`offer`](Self::offer) where a limit is in force; the other one is for the usual case alone.
+    #[inline(never)]
+    pub(super) fn offer_limited<F>(&mut self, step: &mut Step<'_, F, E, L>) {
+        self.offer(step);
+    }
+
     /// [`offer`](Self::offer) where nothing may wait: only a consumer that can take the frame at once
     /// gets it.
     pub(super) fn offer_at_once<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        self.offer(step);
+        self.offer_limited(step);
         let end = step.log.end();
         let newest = match self.in_hands() {
             Some(_) => end,

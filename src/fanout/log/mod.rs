@@ -98,8 +98,12 @@ impl<F, E: Event> Log<F, E> {
         number - self.origin
     }
 
-    /// The shortest time between two of the frames that are kept, ns.
+    /// The shortest time between two of the frames that are kept, ns, if these are enough to tell it
+    /// from a pause.
     pub(super) fn shortest_interval(&self) -> Option<u64> {
+        if self.len() < 3 {
+            return None;
+        }
         let arrivals = self.frames.iter().map(|entry| entry.arrived);
         let pairs = arrivals.clone().zip(arrivals.skip(1));
         pairs.map(|(one, next)| next.saturating_sub(one)).min()

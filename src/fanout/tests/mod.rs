@@ -10,6 +10,7 @@ mod ops;
 mod parts;
 mod pool;
 mod report;
+mod silence;
 mod stream;
 mod threads;
 mod window;
