@@ -53,7 +53,8 @@ impl Segment {
     fn running_time(&self, time: gst::ClockTime) -> Option<u64> {
         match &self.plain {
             Some((times, first)) if times.contains(&time.nseconds()) => {
-                Some(time.nseconds() - times.start + first)
+                // A base may be any.
+                first.checked_add(time.nseconds() - times.start)
             }
             _ => self.own.to_running_time(time).map(gst::ClockTime::nseconds),
         }
@@ -188,6 +189,19 @@ pub(super) fn keyframe_time(event: &gst::Event) -> Option<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_none_can_tell_is_none() {
+        gst::init().unwrap();
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        let base = gst::ClockTime::MAX - gst::ClockTime::SECOND;
+        segment.set_base(base);
+        let own = Segment::new(segment);
+        let times = [0, 1, 2].map(gst::ClockTime::from_seconds);
+        let last = gst::ClockTime::MAX.nseconds();
+        let expected = [Some(base.nseconds()), Some(last), None];
+        assert_eq!(times.map(|time| own.running_time(time)), expected);
+    }
 
     #[test]
     fn running_times_are_those_of_gstreamer() {
