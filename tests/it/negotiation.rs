@@ -267,3 +267,25 @@ fn a_branch_that_hangs_in_a_query_is_not_waited_for() {
         hung.record.queries.lock().unwrap().len() > before
     });
 }
+
+/// It was linked unchecked, and its RECONFIGURE has it served again.
+#[test]
+fn a_branch_that_never_took_a_frame_is_no_reason_to_renegotiate() {
+    let rig = Rig::started();
+    let able = rig.consumer("able");
+    rig.push(0).unwrap();
+    able.wait_idle();
+    let pad = rig.tee.request_pad_simple("src_odd").unwrap();
+    let (odd, _) = Consumer::sink(Some(only(16)));
+    pad.link_full(&odd, gst::PadLinkCheck::empty()).unwrap();
+    for n in 1..4 {
+        rig.push(n).unwrap();
+        wait_for("it fails alone", || {
+            pad.property::<u64>("dropped-error") == n
+        });
+        assert!(odd.push_event(gst::event::Reconfigure::new()));
+        assert_eq!(choice(&rig), caps(8));
+    }
+    able.wait_idle();
+    assert_eq!(able.offsets(), [0, 1, 2, 3]);
+}

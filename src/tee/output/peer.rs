@@ -33,7 +33,8 @@ pub(in crate::tee) struct Peer {
     pub(in crate::tee) out_of_band: Lane,
     /// Queries that the branch was asked and is waited for no longer.
     pub(in crate::tee) overdue: Arc<AtomicU32>,
-    /// A frame was pushed to it; set by the branch's thread, never cleared.
+    /// A frame was pushed to it; set by the branch's thread, which clears it if the first frame's format
+    /// was refused.
     reached: AtomicBool,
     /// What it last answered to ALLOCATION.
     offer: Mutex<Option<Offer>>,
@@ -61,8 +62,14 @@ impl Peer {
         self.pad.is_some()
     }
 
-    pub(in crate::tee) fn note_frame(&self) {
-        self.reached.store(true, Ordering::Relaxed);
+    /// A frame is pushed to it; true if it is the first one.
+    pub(in crate::tee) fn note_frame(&self) -> bool {
+        !self.reached.swap(true, Ordering::Relaxed)
+    }
+
+    /// It refused the format of the first frame, and so has none.
+    pub(in crate::tee) fn note_refusal(&self) {
+        self.reached.store(false, Ordering::Relaxed);
     }
 
     /// Whether a frame was pushed to it, which it may still hold.

@@ -202,11 +202,14 @@ impl<'a> Task<'a> {
             self.repeats = Repeat::All;
         }
         self.repeat_sticky();
-        peer.note_frame();
+        let is_first = peer.note_frame();
         let buffer = flagged(taken.frame, taken.discont);
         gst::trace!(CAT, obj = self.pad, "Pushing {buffer:?}");
         let flow = self.pushing(|pad| pad.push(buffer));
         let flow = flow.unwrap_or(Err(gst::FlowError::Flushing));
+        if is_first && flow == Err(gst::FlowError::NotNegotiated) {
+            peer.note_refusal();
+        }
         let at = now();
         let service = at.saturating_sub(taken.at);
         self.pad.imp().record(taken.stamp, taken.waited, service);
