@@ -158,7 +158,9 @@ impl ElementImpl for DroneTee {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        self.add_consumer(templ, name, None).ok().map(Cast::upcast)
+        let pad = self.add_consumer(templ, name, None).ok()?;
+        // A handler that heard of the pad may have released it; the bindings expect one that is there.
+        pad.parent().is_some().then(|| pad.upcast())
     }
 
     fn release_pad(&self, pad: &gst::Pad) {

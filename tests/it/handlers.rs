@@ -139,6 +139,24 @@ fn a_handler_may_release_the_pad_that_it_is_about() {
 }
 
 #[test]
+fn a_handler_may_release_a_pad_as_soon_as_it_is_there() {
+    let rig = Rig::started();
+    let publisher = gstdronetee::FramePublisher::new(&rig.tee).unwrap();
+    let handler = rig
+        .tee
+        .connect_pad_added(|tee, pad| tee.release_request_pad(pad));
+    assert!(rig.tee.request_pad_simple("src_a").is_none());
+    let mut frames = publisher.subscribe("b").unwrap();
+    assert!(frames.recv().is_none());
+    drop(frames);
+    assert_eq!(rig.tee.property::<i32>("num-src-pads"), 0);
+    // The names are free.
+    rig.tee.disconnect(handler);
+    assert!(rig.tee.request_pad_simple("src_a").is_some());
+    assert!(publisher.subscribe("b").is_ok());
+}
+
+#[test]
 fn a_probe_may_release_its_own_pad() {
     let rig = Rig::started();
     let (goes, fine) = (rig.consumer("goes"), rig.consumer("fine"));
