@@ -164,3 +164,29 @@ fn the_name_that_stays_is_the_one_that_is_taken() {
         );
     }
 }
+
+/// What any pad is asked for by is no name of a receiver's.
+#[test]
+fn a_template_is_no_name_for_a_receiver() {
+    let source = Source::started(None);
+    for name in ["%s", "%u"] {
+        let error = source.publisher.subscribe(name).unwrap_err();
+        assert_eq!(error, Error::InvalidName(name.into()));
+    }
+    assert_eq!(source.tee.property::<i32>("num-src-pads"), 0);
+}
+
+#[test]
+fn a_pad_that_has_left_does_not_rename_the_next_one() {
+    let source = Source::started(None);
+    let old = source.tee.request_pad_simple("src_a").unwrap();
+    source.tee.release_request_pad(&old);
+    let new = source.tee.request_pad_simple("src_a").unwrap();
+    old.set_property("consumer", "b");
+    assert_eq!([&old, &new].map(consumer), ["b", "a"]);
+    let other = source.tee.request_pad_simple("src_c").unwrap();
+    other.set_property("consumer", "a");
+    assert_eq!(consumer(&other), "c");
+    other.set_property("consumer", "b");
+    assert_eq!(consumer(&other), "b");
+}

@@ -92,21 +92,25 @@ impl Names {
         }
     }
 
-    /// Another name for the pad's consumer, which `set` writes down; or who has it.
+    /// Another name for the pad's consumer, which `set` writes down; or which pad's it is.
     ///
     /// The lock of the names is held over that of the pad's settings, so that of two names that
-    /// are given at once the same one stays here and there.
+    /// are given at once the same one stays here and there. Under it, too, is asked whether the pad
+    /// `has_left`: another one may be called so by now.
     pub(in crate::tee) fn rename(
         &self,
         pad: &str,
         consumer: &str,
+        has_left: impl FnOnce() -> bool,
         set: impl FnOnce(),
     ) -> Result<(), String> {
         let mut taken = lock(&self.taken);
-        is_free(&taken, pad, consumer)?;
         // A pad that has left keeps its name to itself.
-        if let Some(own) = taken.iter_mut().find(|named| named.pad == pad) {
-            own.consumer = consumer.to_owned();
+        if !has_left() {
+            is_free(&taken, pad, consumer)?;
+            if let Some(own) = taken.iter_mut().find(|named| named.pad == pad) {
+                own.consumer = consumer.to_owned();
+            }
         }
         set();
         Ok(())

@@ -269,7 +269,8 @@ impl DroneTeePad {
         let Some(member) = self.member() else {
             return set();
         };
-        match member.names.rename(&pad, &consumer, set) {
+        let has_left = || self.released.load(Ordering::Acquire);
+        match member.names.rename(&pad, &consumer, has_left, set) {
             Ok(()) => self.apply(),
             Err(by) => {
                 let still = self.consumer();

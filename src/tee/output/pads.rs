@@ -59,18 +59,18 @@ impl Pads {
         request: Request<'_>,
         make: impl FnOnce(&str) -> DroneTeePad,
     ) -> Result<DroneTeePad, Refusal> {
-        // GStreamer's helpers pass the template's own name on, which means any.
-        let templates = request.template.name_template();
-        let name = request.name.filter(|name| *name != templates);
+        // GStreamer's helpers pass the template's own name on, which means any. A receiver has a name.
+        let is_any =
+            |name: &&str| request.consumer.is_none() && *name == request.template.name_template();
+        let name = request.name.filter(|name| !is_any(name));
         let name = self
             .names
             .take(element.upcast_ref(), name, request.consumer)?;
         let pad = make(&name);
         if let Err(refusal) = self.begin(element, &pad) {
-            // Closing a pad that never worked can not fail in a way that matters.
-            let _ = pad.set_active(false);
-            pad.imp().leave();
-            self.names.release(&name);
+            if pad.imp().begin_release() {
+                self.leave(&pad);
+            }
             if pad.parent().is_some() {
                 let _ = element.remove_pad(&pad);
             }
