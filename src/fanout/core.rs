@@ -197,7 +197,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     pub(super) fn flush_start(&mut self, now: u64, effects: &mut Effects<F, E>) {
         self.flushing = true;
         self.silence.break_off();
-        self.upstream.keyframes().flush();
+        self.upstream.keyframes().flush(self.log.end());
         self.for_each(now, effects, Consumer::flush_start);
         self.log.flush(effects);
     }
@@ -217,8 +217,12 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         at: Option<u64>,
         now: u64,
     ) -> bool {
-        let reached = self.log.end_time();
-        let may = self.upstream.keyframes().may(at, reached, now);
+        let keyframes = self.upstream.keyframes();
+        let reached = match keyframes.flushed_at() == self.log.end() {
+            true => 0,
+            false => self.log.end_time(),
+        };
+        let may = keyframes.may(at, reached, now);
         match asks {
             _ if !may => {}
             Some(id) => {

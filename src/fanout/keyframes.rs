@@ -17,6 +17,8 @@ pub(super) struct KeyframeRequests {
     last: Option<u64>,
     /// The running times that one was asked for, ns, the newest request last.
     times: VecDeque<u64>,
+    /// Position of the first frame after the last flush.
+    flushed_at: u64,
 }
 
 impl KeyframeRequests {
@@ -50,8 +52,15 @@ impl KeyframeRequests {
         passes
     }
 
-    /// Running times may begin anew, and encoders forget what they were asked for.
-    pub(super) fn flush(&mut self) {
+    /// Running times may begin anew, with the frame at `position`, and encoders forget what they were
+    /// asked for.
+    pub(super) fn flush(&mut self, position: u64) {
         self.times.clear();
+        self.flushed_at = position;
+    }
+
+    /// Position of the first frame after the last flush.
+    pub(super) fn flushed_at(&self) -> u64 {
+        self.flushed_at
     }
 }

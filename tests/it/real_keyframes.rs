@@ -136,6 +136,18 @@ fn requests_for_a_time_to_come_pass_once() {
     assert_eq!((asked(&one), asked(&other)), (2, 2));
 }
 
+#[test]
+fn after_a_flush_times_begin_anew_before_the_first_frame() {
+    let rig = Rig::started();
+    let one = rig.consumer("one");
+    rig.push_all(0..90);
+    request(&one, None);
+    rig.flush();
+    let at = Some(gst::ClockTime::SECOND);
+    request(&one, at);
+    assert_eq!(requests(&rig), [None, at]);
+}
+
 /// What it asks for is what upstream's own time is, wherever the pads are shifted.
 #[test]
 fn a_request_at_once_stays_one_behind_a_pad_with_an_offset() {
