@@ -26,7 +26,7 @@
 //!
 //! | lock | what it guards |
 //! | --- | --- |
-//! | the role as a sink (`as_sink.rs`) | which receivers there are, and which end they were handed; also over the object locks of elements |
+//! | the role as a sink (`role.rs`) | which receivers there are, and which end they were handed; also over the object locks of elements |
 //! | the core's (`fanout`) | the log, the consumers and their accounts |
 //! | names | which pads and consumers there are; held over a pad's settings |
 //! | settings of the element, settings of a pad | what properties set; read under the core's lock, so that of two that are set at once the last one stays |
