@@ -401,3 +401,29 @@ fn block_and_relink_brings_each_event_once() {
         .collect();
     assert_eq!(story, ["stream-start", "caps", "segment", "1", "2", "3"]);
 }
+
+/// The end of a flush that waits behind a stuck frame is not for the branch that is linked then; the pad
+/// itself needs it all the same.
+#[test]
+fn a_branch_that_replaces_a_stuck_one_in_a_flush_is_served() {
+    let rig = Rig::started();
+    let stuck = rig.consumer("moves");
+    stuck.stick();
+    rig.push(0).unwrap();
+    stuck.wait_in_flight();
+    rig.flush();
+    stuck.pad.unlink(&stuck.sink).unwrap();
+    let next = rig.link(stuck.pad.clone(), None);
+    stuck.unstick();
+    let mut n = 0;
+    wait_for("a frame", || {
+        n += 1;
+        rig.push(n).unwrap();
+        !next.offsets().is_empty()
+    });
+    let story = next.story();
+    let begins = |story: &[String]| story[..3] == ["stream-start", "caps", "segment"];
+    // The end of the flush may come to it, before all else.
+    let after = story.strip_prefix(&["flush-stop".to_owned()]);
+    assert!(begins(after.unwrap_or(&story)), "{story:?}");
+}

@@ -79,19 +79,24 @@ impl Lane {
     }
 
     fn deliver(&self, pad: &DroneTeePad) {
-        while let Some(event) = self.next() {
-            if event.type_() == gst::EventType::FlushStop {
-                // A frame or an end of before the flush must not come after it.
-                if let Some(branch) = pad.imp().branch() {
-                    branch.wait_pushed();
-                }
-                if lock(&self.0.events).abandoned {
-                    continue;
-                }
+        loop {
+            // A frame or an end of before the flush must not come after it. The end of the flush stays in
+            // the lane meanwhile: from there it is taken over if another branch is linked.
+            if self.is_stop_next()
+                && let Some(branch) = pad.imp().branch()
+            {
+                branch.wait_pushed();
             }
+            let Some(event) = self.next() else { break };
             gst::debug!(CAT, obj = pad, "Passing on {event:?} around the stream");
             pad.push_event(event);
         }
+    }
+
+    fn is_stop_next(&self) -> bool {
+        let events = lock(&self.0.events);
+        let next = events.waiting.front();
+        next.is_some_and(|event| event.type_() == gst::EventType::FlushStop)
     }
 
     fn next(&self) -> Option<gst::Event> {
