@@ -379,6 +379,8 @@ impl World {
     /// Everybody takes, and the pipeline plays.
     pub(crate) fn mend(&mut self) {
         self.unblock();
+        // It may never go on after a second stream.
+        self.drop_run_once();
         self.unstick(true);
         for branch in self.controls() {
             branch.control.set(sink::Mode::Takes);
