@@ -11,7 +11,7 @@ use super::figures::{Snapshot, Totals};
 use super::key::{ConsumerId, Stamp};
 use super::log::Log;
 use super::notices::{Notice, NoticeQueue, ReportConfig};
-use super::pool::{InHands, Kept, Limit, PoolFigures, PoolSize};
+use super::pool::{InHands, Kept, Limit, PoolFigures};
 use super::registry::Registry;
 use super::silence::{Before, Says, Silence};
 use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken, Watch};
@@ -473,8 +473,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.enforce_max_held(now, effects);
     }
 
-    /// Frames come from a pool of this size from now on.
-    pub(super) fn set_pool(&mut self, size: PoolSize, now: u64, effects: &mut Effects<F, E>) {
+    /// Frames come from a pool of this size from now on; 0: unknown.
+    pub(super) fn set_pool(&mut self, size: u64, now: u64, effects: &mut Effects<F, E>) {
         self.silence.forget();
         effects.wake.extend(self.silence.take_watcher());
         if self.limit.set_pool(size) {

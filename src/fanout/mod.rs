@@ -79,7 +79,7 @@ use effects::Effects;
 pub(crate) use figures::{Snapshot, Totals};
 pub(crate) use key::{ConsumerId, Stamp};
 pub(crate) use notices::{DropNotice, Notice, ReportConfig};
-pub(crate) use pool::{PoolFigures, PoolSize};
+pub(crate) use pool::PoolFigures;
 pub(crate) use types::{
     Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Published, Taken, TakenFrame, Watch,
 };
@@ -308,8 +308,8 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.locked(|core, effects| core.set_max_held(frames(), now, effects));
     }
 
-    /// Frames come from a pool of this size from now on.
-    pub(crate) fn set_pool(&self, size: PoolSize, now: u64) {
+    /// Frames come from a pool of this size from now on; 0: unknown.
+    pub(crate) fn set_pool(&self, size: u64, now: u64) {
         self.locked(|core, effects| core.set_pool(size, now, effects));
     }
 

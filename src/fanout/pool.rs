@@ -13,15 +13,6 @@ use smallvec::SmallVec;
 /// What is kept back for upstream of a pool: the buffer that it fills, and the one that comes next.
 const SPARE: u64 = 2;
 
-/// How many buffers upstream has, as far as they tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum PoolSize {
-    #[default]
-    Unknown,
-    Unlimited,
-    Frames(u64),
-}
-
 /// What is told of the limit in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PoolFigures {
@@ -29,7 +20,7 @@ pub(crate) struct PoolFigures {
     pub(crate) held: u64,
     /// 0: no limit.
     pub(crate) max_held: u64,
-    /// Frames of upstream's pool; 0: unknown, or without a limit.
+    /// Frames of upstream's pool; 0: unknown.
     pub(crate) pool_size: u64,
     /// The size is known by a starvation.
     pub(crate) learned: bool,
@@ -40,7 +31,8 @@ pub(crate) struct PoolFigures {
 pub(super) struct Limit {
     /// By the application; 0: it has to be found out.
     configured: u64,
-    told: PoolSize,
+    /// By the frames' pool; 0: it does not tell.
+    told: u64,
     learned: Option<Learned>,
     in_force: u64,
     /// The application was warned of this limit.
@@ -61,7 +53,7 @@ impl Limit {
     pub(super) fn new() -> Self {
         Self {
             configured: 0,
-            told: PoolSize::Unknown,
+            told: 0,
             learned: None,
             in_force: Self::NONE,
             warned: false,
@@ -80,7 +72,7 @@ impl Limit {
 
     /// Nothing says how large the pool is, but perhaps what was learned.
     pub(super) fn has_to_be_learned(&self) -> bool {
-        self.configured == 0 && self.told == PoolSize::Unknown
+        self.configured == 0 && self.told == 0
     }
 
     /// By the application; 0: it has to be found out, anew. True if that is new.
@@ -92,8 +84,9 @@ impl Limit {
         is_new
     }
 
-    /// Frames come from another pool. True if that changed the limit.
-    pub(super) fn set_pool(&mut self, size: PoolSize) -> bool {
+    /// Frames come from another pool; 0: it does not tell how large it is. True if that changed the
+    /// limit.
+    pub(super) fn set_pool(&mut self, size: u64) -> bool {
         let before = self.in_force;
         self.told = size;
         self.forget();
@@ -133,9 +126,8 @@ impl Limit {
     fn update(&mut self) {
         let before = self.in_force;
         self.in_force = match (self.configured, self.told, self.learned) {
-            (0, PoolSize::Frames(size), _) => size.saturating_sub(SPARE).max(1),
-            (0, PoolSize::Unlimited, _) => Self::NONE,
-            (0, PoolSize::Unknown, learned) => learned.map_or(Self::NONE, |learned| learned.limit),
+            (0, 0, learned) => learned.map_or(Self::NONE, |learned| learned.limit),
+            (0, size, _) => size.saturating_sub(SPARE).max(1),
             (Self::NO_LIMIT.., ..) => Self::NONE,
             (configured, ..) => configured,
         };
@@ -144,11 +136,7 @@ impl Limit {
 
     pub(super) fn figures(&self, held: u64) -> PoolFigures {
         let learned = self.learned.filter(|_| self.has_to_be_learned());
-        let pool_size = match (self.told, learned) {
-            (PoolSize::Frames(size), _) => size,
-            (_, Some(learned)) => learned.size,
-            _ => 0,
-        };
+        let pool_size = learned.map_or(self.told, |learned| learned.size);
         PoolFigures {
             held,
             max_held: if self.is_set() { self.in_force } else { 0 },

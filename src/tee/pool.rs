@@ -11,7 +11,7 @@ use gst::prelude::*;
 use super::negotiation::latency;
 use super::stats::saturated;
 use super::{CAT, DroneTee, Stream, now};
-use crate::fanout::{PoolFigures, PoolSize, Watch};
+use crate::fanout::{PoolFigures, Watch};
 use crate::park::thread_waker;
 
 /// The pool that the last frame came from, by its address; `None`: it has to be looked at.
@@ -41,19 +41,18 @@ fn pool_of(buffer: &gst::BufferRef) -> *mut gst::ffi::GstBufferPool {
     unsafe { (*buffer.as_ptr()).pool }
 }
 
+/// How many buffers the frame's pool has; 0: it does not tell. A pool without a maximum may be any:
+/// some sources' can not be configured, and so say nothing of their size.
 #[allow(unsafe_code)]
-fn size_of_pool(buffer: &gst::BufferRef) -> PoolSize {
+fn size_of_pool(buffer: &gst::BufferRef) -> u64 {
     let pool = pool_of(buffer);
     if pool.is_null() {
-        return PoolSize::Unknown;
+        return 0;
     }
     // SAFETY: it is a pool, which the buffer holds a reference to while it is out.
     let pool = unsafe { gst::BufferPool::from_glib_none(pool) };
-    match pool.config().params() {
-        Some((_, _, _, 0)) => PoolSize::Unlimited,
-        Some((_, _, _, buffers)) => PoolSize::Frames(buffers.into()),
-        None => PoolSize::Unknown,
-    }
+    let params = pool.config().params();
+    params.map_or(0, |(_, _, _, most)| most.into())
 }
 
 /// Frames come from another pool than before.

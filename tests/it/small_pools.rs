@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Sources that have few buffers and wait for one to come back, as a camera does.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -567,4 +567,68 @@ fn a_handler_that_hangs_does_not_stop_a_source() {
     assert!(stuck.count("dropped-pool") > 0);
     *hangs.0.lock().unwrap() = false;
     hangs.1.notify_all();
+}
+
+/// A pool of a source's own kind, which can not be configured, and so says nothing of its size.
+mod untold {
+    use super::*;
+    use glib::subclass::prelude::*;
+    use gst::subclass::prelude::*;
+
+    #[derive(Default)]
+    pub(super) struct Pool {
+        out: AtomicU64,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for Pool {
+        const NAME: &'static str = "DroneTeeTestUntoldPool";
+        type Type = UntoldPool;
+        type ParentType = gst::BufferPool;
+    }
+
+    impl ObjectImpl for Pool {}
+    impl GstObjectImpl for Pool {}
+
+    impl BufferPoolImpl for Pool {
+        fn acquire_buffer(
+            &self,
+            params: Option<&gst::BufferPoolAcquireParams>,
+        ) -> Result<gst::Buffer, gst::FlowError> {
+            if self.out.load(Ordering::SeqCst) >= 4 {
+                return Err(gst::FlowError::Eos);
+            }
+            self.out.fetch_add(1, Ordering::SeqCst);
+            self.parent_acquire_buffer(params)
+        }
+
+        fn release_buffer(&self, buffer: gst::Buffer) {
+            self.parent_release_buffer(buffer);
+            self.out.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    glib::wrapper! {
+        pub(super) struct UntoldPool(ObjectSubclass<Pool>) @extends gst::BufferPool, gst::Object;
+    }
+}
+
+#[test]
+fn a_pool_that_does_not_tell_its_size_is_learned() {
+    let rig = rig();
+    let stuck = stuck(&rig);
+    let fast = fast(&rig, "fast");
+    let pool = glib::Object::new::<untold::UntoldPool>().upcast::<gst::BufferPool>();
+    let mut config = pool.config();
+    config.set_params(None, 16, 0, 0);
+    pool.set_config(config).unwrap();
+    pool.set_active(true).unwrap();
+    let mut camera = Camera::new(&rig, Buffers::Pool(pool));
+    camera.run(30, &[&fast]);
+    assert!(camera.stops().iter().sum::<Duration>() < Duration::from_secs(1));
+    assert_eq!(
+        (figure(&rig, "pool-size"), figure(&rig, "max-held")),
+        (4, 2)
+    );
+    assert_eq!((stuck.count("out"), count(&fast, "dropped")), (0, 0));
 }

@@ -208,7 +208,7 @@ fn what_is_kept_for_joiners_is_given_back_while_flights_are_as_many_as_allowed()
 fn two_buffers_of_a_known_pool_are_upstream_s() {
     for (size, limit) in [(1, 1), (2, 1), (3, 1), (4, 2), (32, 30)] {
         let rig = Rig::new();
-        rig.fan.set_pool(PoolSize::Frames(size), rig.now);
+        rig.fan.set_pool(size, rig.now);
         let pool = rig.fan.totals(rig.now).pool;
         assert_eq!(
             (pool.max_held, pool.pool_size, pool.learned),
@@ -218,7 +218,7 @@ fn two_buffers_of_a_known_pool_are_upstream_s() {
         let pool = rig.fan.totals(rig.now).pool;
         assert_eq!((pool.max_held, pool.pool_size), (7, size));
         rig.fan.set_max_held(|| 0, rig.now);
-        rig.fan.set_pool(PoolSize::Unlimited, rig.now);
+        rig.fan.set_pool(0, rig.now);
         let pool = rig.fan.totals(rig.now).pool;
         assert_eq!((pool.max_held, pool.pool_size), (0, 0));
     }
@@ -240,8 +240,8 @@ fn a_limit_is_told_once_and_warned_of_when_it_takes_a_frame() {
         told
     };
     let one = rig.join(depth(8));
-    rig.fan.set_pool(PoolSize::Frames(5), rig.now);
-    rig.fan.set_pool(PoolSize::Frames(5), rig.now);
+    rig.fan.set_pool(5, rig.now);
+    rig.fan.set_pool(5, rig.now);
     assert_eq!(told(&rig), "limit 3 ");
     rig.publish("kkk");
     assert_eq!(told(&rig), "");
@@ -250,7 +250,7 @@ fn a_limit_is_told_once_and_warned_of_when_it_takes_a_frame() {
         (told(&rig), rig.dropped(&one, Pool)),
         ("small 5 ".into(), 2)
     );
-    rig.fan.set_pool(PoolSize::Frames(4), rig.now);
+    rig.fan.set_pool(4, rig.now);
     assert_eq!(told(&rig), "limit 2 small 4 ");
     // What the application sets is its own.
     rig.fan.set_max_held(|| 1, rig.now);

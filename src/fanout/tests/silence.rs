@@ -171,10 +171,7 @@ fn a_silence_of_upstream_s_own_costs_two_frames_and_teaches_nothing() {
     // With a limit that is set, or a pool that is known, it costs nothing.
     for known in [true, false] {
         match known {
-            true => source
-                .rig
-                .fan
-                .set_pool(PoolSize::Frames(50), source.rig.now),
+            true => source.rig.fan.set_pool(50, source.rig.now),
             false => source.rig.fan.set_max_held(|| 50, source.rig.now),
         }
         source.run(20);
