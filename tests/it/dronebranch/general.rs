@@ -280,7 +280,7 @@ fn a_flush_passes_and_frames_come_after_it() {
     for mode in ["", "queue !"] {
         let flight = Flight::of(&format!(
             "appsrc name=in is-live=true format=time caps=video/x-raw,format=GRAY8,width=16,height=16,framerate=100/1 \
-             ! identity name=before ! dronebranch.( name=branch {mode} fakesink name=inside sync=false async=false )"
+             ! dronebranch.( name=branch {mode} fakesink name=inside sync=false async=false )"
         ));
         let inside = flight.frames_at("inside");
         flight.play();
@@ -292,11 +292,8 @@ fn a_flush_passes_and_frames_come_after_it() {
         };
         push();
         wait_for("a frame", || inside.load(Ordering::Relaxed) == 1);
-        let pad = flight.element("before").static_pad("src").unwrap();
-        assert!(pad.push_event(gst::event::FlushStart::new()));
-        assert!(pad.push_event(gst::event::FlushStop::new(false)));
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        assert!(pad.push_event(gst::event::Segment::new(&segment)));
+        assert!(source.send_event(gst::event::FlushStart::new()));
+        assert!(source.send_event(gst::event::FlushStop::new(false)));
         push();
         wait_for("a frame", || inside.load(Ordering::Relaxed) == 2);
         source.end_of_stream().unwrap();

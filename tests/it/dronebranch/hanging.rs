@@ -144,8 +144,12 @@ fn without_a_description_content_that_hangs_in_its_teardown_is_a_failure_for_goo
 
 #[test]
 fn content_that_was_left_behind_is_freed_when_it_returns() {
-    let flight = flight(true, "", "error+teardown", "freed");
+    let flight = Flight::ready(
+        "t.src_bad ! dronebranch name=branch restart-delay=1000000 stop-timeout=50000000 \
+         description=\"queue ! rudesink name=rude mode=error+teardown key=freed\"",
+    );
     let old = flight.element("rude").downgrade();
+    flight.play();
     flight.wait_count("abandoned", 1);
     assert!(old.upgrade().is_some());
     rude::release("freed");
