@@ -100,11 +100,12 @@ fn the_start_of_the_stream_is_told_without_the_content() {
 #[test]
 fn content_without_preroll_ends_with_the_stream() {
     // The queue keeps all until the end.
-    let flight = Flight::start(
+    let flight = Flight::ready(
         "t.src_bad ! dronebranch.( name=branch queue min-threshold-buffers=100000 \
          max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! fakesink name=inside sync=false )",
     );
     let inside = flight.frames_at("inside");
+    flight.play();
     let frames = flight.frames_at("good");
     wait_more("frames", &frames, 10);
     flight.land();
