@@ -97,4 +97,11 @@ impl FramePublisher {
         self.tee()
             .map_or_else(|_| Health::default(), |tee| tee.imp().health())
     }
+
+    /// The consumer whose branch a message of the bus comes from, an element's of a `dronebranch` too;
+    /// `None` for a message from elsewhere. Does not block.
+    pub fn consumer_of(&self, message: &gst::Message) -> Option<String> {
+        let tee = self.tee().ok()?;
+        crate::dronebranch::consumer_of(tee.upcast_ref(), message)
+    }
 }

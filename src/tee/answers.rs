@@ -13,7 +13,7 @@ use super::asking::{self, Part};
 use super::helpers::Helpers;
 use super::negotiation::allocation::{self, Offer, Out, Promised};
 use super::negotiation::caps::{self, CapsAnswer};
-use super::{CAT, DroneTeePad, Stream, lock};
+use super::{CAT, DroneTeePad, Item, Stream, lock, now};
 
 /// What there is to ask about at one moment.
 pub(super) struct Scene {
@@ -149,13 +149,18 @@ impl Answers {
 
     // ---- what is serialized ----------------------------------------------------------------
 
+    fn put(&self, query: gst::Query, pads: &[DroneTeePad]) -> Arc<StreamQuery> {
+        let publish = |query| self.stream.publish_event(Item::Query(query), now());
+        StreamQuery::put(publish, query, pads)
+    }
+
     /// Answers ALLOCATION with what all branches can do and what can be out at once.
     pub(super) fn allocation(&self, scene: &Scene, query: &mut gst::query::Allocation) {
         let (caps, need_pool) = query.get_owned();
         let parts = scene.parts();
         let pads = asking::pads(&parts, Part::is_asked_in_stream);
         let question = gst::query::Allocation::new(caps.as_ref(), need_pool);
-        let asked = StreamQuery::put(&self.stream, question.into(), &pads);
+        let asked = self.put(question.into(), &pads);
         let branch = |pad: &DroneTeePad| {
             let offer = pad.imp().peer().last_offer();
             let offer = offer.filter(|offer| offer.is_for(caps.as_ref()));
@@ -201,7 +206,7 @@ impl Answers {
     pub(super) fn drain(&self, scene: &Scene, query: &gst::QueryRef) -> bool {
         self.stream.forget_gop();
         let pads = asking::pads(&scene.parts(), Part::is_asked_to_drain);
-        let asked = StreamQuery::put(&self.stream, query.copy(), &pads);
+        let asked = self.put(query.copy(), &pads);
         let all = pads.iter().all(|pad| asked.answer_of(pad) == Some(true));
         all && self.stream.is_drained()
     }
@@ -211,7 +216,7 @@ impl Answers {
         let parts = scene.parts();
         let answer = if query.is_serialized() {
             let pads = asking::pads(&parts, Part::is_asked_in_stream);
-            StreamQuery::put(&self.stream, query.copy(), &pads).first_answer()
+            self.put(query.copy(), &pads).first_answer()
         } else {
             let pads = asking::pads(&parts, Part::is_asked_around);
             let answers = aside::ask(&self.helpers, &pads, || query.copy());

@@ -384,3 +384,20 @@ fn a_receiver_without_its_pad_is_dropped_without_a_word() {
     drop(receiver);
     assert_eq!(WORDS.load(Ordering::SeqCst), 0);
 }
+
+#[test]
+fn a_message_is_told_by_its_consumer() {
+    let line = "videotestsrc is-live=true ! dronetee name=t \
+         t.src_bad ! identity name=breaks error-after=2 ! fakesink t.src_good ! fakesink";
+    let (pipeline, publisher) = launch(line);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let patience = gst::ClockTime::from_seconds(DEADLINE.as_secs());
+    let error = bus.timed_pop_filtered(patience, &[gst::MessageType::Error]);
+    let error = error.unwrap();
+    assert_eq!(publisher.consumer_of(&error).as_deref(), Some("bad"));
+    let tee = pipeline.by_name("t").unwrap();
+    let own = gst::message::Eos::builder().src(&tee).build();
+    assert_eq!(publisher.consumer_of(&own), None);
+    pipeline.set_state(gst::State::Null).unwrap();
+}

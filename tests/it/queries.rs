@@ -144,7 +144,7 @@ fn drained_is_who_holds_no_frame() {
     assert!(!drain());
     stuck.unstick();
     stuck.wait_idle();
-    assert!(drain());
+    wait_for("drained", &drain);
     // Whoever has ended may hold frames all the same, as a queue at EOS.
     let holding: Answer = Box::new(|query| match query.view_mut() {
         gst::QueryViewMut::Drain(_) => Some(false),

@@ -95,6 +95,10 @@ pub(in crate::tee) fn ask(
 
 /// Puts what `answer` says into `query`, of which it is a copy.
 pub(in crate::tee) fn copy_answer(query: &mut gst::QueryRef, answer: &gst::QueryRef) {
+    if query.structure().is_none() {
+        // A query from C need not have fields, which the bindings do not expect.
+        return;
+    }
     let own = query.structure_mut();
     for (name, value) in answer
         .structure()

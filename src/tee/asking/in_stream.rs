@@ -12,10 +12,9 @@ use gst::subclass::prelude::*;
 
 use super::BUSY_PATIENCE;
 use crate::fanout::ConsumerId;
-use crate::tee::item::Item;
 use crate::tee::negotiation::allocation::Offer;
 use crate::tee::output::Peer;
-use crate::tee::{CAT, DroneTeePad, Stream, lock, now};
+use crate::tee::{CAT, DroneTeePad, lock};
 
 /// A query on its way to the branches, with what they answered.
 pub(crate) struct StreamQuery {
@@ -65,10 +64,10 @@ impl std::fmt::Debug for StreamQuery {
 }
 
 impl StreamQuery {
-    /// Asks the branches behind `pads` in the place where the stream is now, and waits a little for
+    /// Asks the branches behind `pads` in the place where `publish` puts the query, and waits a little for
     /// their answers.
     pub(in crate::tee) fn put(
-        stream: &Stream,
+        publish: impl FnOnce(Arc<Travelling>),
         query: gst::Query,
         pads: &[DroneTeePad],
     ) -> Arc<Self> {
@@ -79,8 +78,7 @@ impl StreamQuery {
             answered: Condvar::new(),
         });
         if !pads.is_empty() {
-            let travelling = Arc::new(Travelling(asked.clone()));
-            stream.publish_event(Item::Query(travelling), now());
+            publish(Arc::new(Travelling(asked.clone())));
             asked.wait();
         }
         asked

@@ -9,7 +9,7 @@ use glib::translate::IntoGlib;
 use gst::prelude::*;
 
 use super::around::Lane;
-use super::pad::Member;
+use super::member::Member;
 use super::peer::{Peer, PeerSlot};
 use super::session::{Baton, Course, Session};
 use super::task;

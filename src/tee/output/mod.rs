@@ -6,6 +6,7 @@ mod branch;
 mod buffer;
 pub(super) mod flush;
 mod label;
+mod member;
 mod names;
 mod pad;
 pub(super) mod pads;
@@ -15,6 +16,7 @@ mod task;
 
 pub(super) use buffer::flagged;
 pub(crate) use label::Label;
+pub(super) use member::Member;
 pub(crate) use names::Refusal;
-pub(super) use pad::{DroneTeePad, Member};
+pub(super) use pad::DroneTeePad;
 pub(super) use peer::Peer;

@@ -12,39 +12,17 @@ use once_cell::sync::{Lazy, OnceCell};
 
 use super::branch::Branch;
 use super::label::Label;
-use super::names::{Names, default_consumer};
+use super::member::Member;
+use super::names::default_consumer;
 use super::peer::Peer;
 use crate::facts::{DropReason, Ledger, State};
 use crate::fanout::{ConsumerId, Link, Stamp};
 use crate::tee::flows::flow_from;
-use crate::tee::helpers::Helpers;
-use crate::tee::props::{self, PadSettings, SharedSettings, dropped_name};
-use crate::tee::reporter::Reporter;
+use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::state::PadState;
 use crate::tee::stats::{pad_stats, saturated};
 use crate::tee::timings::{Qos, Timings};
-use crate::tee::{CAT, Snapshot, Stream, lock, now};
-
-/// Whose consumer the pad is, and who takes from it.
-pub(in crate::tee) struct Member {
-    pub(in crate::tee) element: glib::WeakRef<gst::Element>,
-    pub(in crate::tee) stream: Arc<Stream>,
-    /// The element's.
-    pub(in crate::tee) settings: SharedSettings,
-    pub(in crate::tee) names: Arc<Names>,
-    pub(in crate::tee) helpers: Helpers,
-    pub(in crate::tee) reporter: Arc<Reporter>,
-    pub(in crate::tee) id: ConsumerId,
-    /// The element looks at the pad's settings, which have changed.
-    pub(in crate::tee) changed: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Member {
-    /// The consumer is served again if it had ended; `repeats` has it get the last event once more.
-    pub(super) fn readmit(&self, repeats: bool) {
-        self.stream.readmit(self.id, repeats, now());
-    }
-}
+use crate::tee::{CAT, Snapshot, lock, now};
 
 /// Who takes from the pad's queue.
 enum Service {

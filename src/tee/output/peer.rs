@@ -144,16 +144,26 @@ impl PeerSlot {
         match &actual {
             Some(actual) => {
                 readmit();
-                self.replace(Link::Unannounced, Peer::of(actual), start)
+                self.replace(&current, Link::Unannounced, Peer::of(actual), start)
             }
-            None => self.replace(Link::None, Peer::default(), start),
+            None => self.replace(&current, Link::None, Peer::default(), start),
         }
     }
 
     /// Puts `peer` in the place of the old one. The end of a flush that was on its way there is the pad's,
     /// which refuses frames until then: `start` has it delivered.
-    fn replace(&self, link: Link, mut peer: Peer, start: impl FnOnce(&Lane)) -> Arc<Peer> {
+    /// Nothing if another thread has done so since it was `seen`.
+    fn replace(
+        &self,
+        seen: &Arc<Peer>,
+        link: Link,
+        mut peer: Peer,
+        start: impl FnOnce(&Lane),
+    ) -> Arc<Peer> {
         let mut slot = lock(&self.0);
+        if !Arc::ptr_eq(&slot.1, seen) {
+            return slot.1.clone();
+        }
         let mut left = slot.1.abandon();
         let last = left[0].pop_back();
         let stop = last.filter(|event| event.type_() == gst::EventType::FlushStop);
@@ -178,18 +188,25 @@ impl PeerSlot {
         readmit: impl FnOnce(),
         start: impl FnOnce(&Lane),
     ) {
-        let is_known = {
-            let mut slot = lock(&self.0);
-            let is_known = slot.0 == Link::Unannounced && slot.1.is(Some(peer));
-            if is_known {
-                slot.0 = Link::ExpectingReconfigure;
-            }
-            is_known
+        let Some(seen) = self.announced(peer) else {
+            return;
         };
-        if !is_known {
-            readmit();
-            self.replace(Link::ExpectingReconfigure, Peer::of(peer), start);
+        readmit();
+        let current = self.replace(&seen, Link::ExpectingReconfigure, Peer::of(peer), start);
+        // Another thread may have seen the link meanwhile.
+        if !Arc::ptr_eq(&current, &seen) {
+            self.announced(peer);
         }
+    }
+
+    /// A link to `peer` that was seen is announced; what is there instead of one.
+    fn announced(&self, peer: &gst::Pad) -> Option<Arc<Peer>> {
+        let mut slot = lock(&self.0);
+        if slot.0 == Link::Unannounced && slot.1.is(Some(peer)) {
+            slot.0 = Link::ExpectingReconfigure;
+            return None;
+        }
+        Some(slot.1.clone())
     }
 
     /// GStreamer tells that `peer` is not linked any more; it may be, by a link made since.
@@ -199,8 +216,9 @@ impl PeerSlot {
         peer: &gst::Pad,
         start: impl FnOnce(&Lane),
     ) {
-        if self.current().is(Some(peer)) && pad.as_ref().peer().as_ref() != Some(peer) {
-            self.replace(Link::None, Peer::default(), start);
+        let current = self.current();
+        if current.is(Some(peer)) && pad.as_ref().peer().as_ref() != Some(peer) {
+            self.replace(&current, Link::None, Peer::default(), start);
         }
     }
 

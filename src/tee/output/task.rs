@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::buffer::flagged;
-use super::pad::Member;
+use super::member::Member;
 use super::peer::Peer;
 use super::session::{Course, Phase};
 use crate::facts::DropReason;
