@@ -427,3 +427,42 @@ fn a_branch_that_replaces_a_stuck_one_in_a_flush_is_served() {
     let after = story.strip_prefix(&["flush-stop".to_owned()]);
     assert!(begins(after.unwrap_or(&story)), "{story:?}");
 }
+
+/// The end of a flush waits a moment for a frame to return. The branch that is linked then is not the one
+/// that it was for.
+#[test]
+fn a_branch_that_is_unlinked_while_a_flush_ends_does_not_keep_the_end() {
+    let rig = Rig::started();
+    let stuck = rig.consumer("moves");
+    stuck.stick();
+    rig.push(0).unwrap();
+    stuck.wait_in_flight();
+    let (ending, ends) = mpsc::channel();
+    let sink = rig.tee.static_pad("sink").unwrap();
+    sink.add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
+        let is_stop = |event: &gst::Event| event.type_() == gst::EventType::FlushStop;
+        if info.event().is_some_and(is_stop) {
+            // The test may have failed.
+            let _ = ending.send(());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let src = rig.src.clone();
+    let flushing = std::thread::spawn(move || flush(&src));
+    ends.recv_timeout(DEADLINE).unwrap();
+    // It may have begun to wait by then; if not, this is like any other flush.
+    std::thread::park_timeout(std::time::Duration::from_millis(5));
+    stuck.pad.unlink(&stuck.sink).unwrap();
+    flushing.join().unwrap();
+    rig.segment();
+    stuck.unstick();
+    let next = rig.link(stuck.pad.clone(), None);
+    let mut n = 0;
+    wait_for("a frame", || {
+        n += 1;
+        rig.push(n).unwrap();
+        !next.offsets().is_empty()
+    });
+    let story = next.story();
+    assert!(story.contains(&"segment".to_owned()), "{story:?}");
+}

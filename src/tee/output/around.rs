@@ -53,10 +53,19 @@ impl Events {
 }
 
 impl Lane {
-    /// Has a helper thread deliver `event` after those that wait.
-    pub(in crate::tee) fn send(&self, helpers: &Helpers, pad: &DroneTeePad, event: gst::Event) {
+    /// Has a helper thread deliver `event` after those that wait; gives it back if another branch is
+    /// linked now.
+    pub(in crate::tee) fn send(
+        &self,
+        helpers: &Helpers,
+        pad: &DroneTeePad,
+        event: gst::Event,
+    ) -> Result<(), gst::Event> {
         let (excess, was_busy) = {
             let mut events = lock(&self.0.events);
+            if events.abandoned {
+                return Err(event);
+            }
             events.waiting.push_back(event);
             let excess = events.excess();
             (excess, std::mem::replace(&mut events.delivering, true))
@@ -67,6 +76,7 @@ impl Lane {
         if !was_busy {
             self.start(helpers, pad);
         }
+        Ok(())
     }
 
     /// Has a helper thread deliver what waits.

@@ -137,8 +137,7 @@ impl Branch {
     /// FLUSH_START: by a helper, as elements wait for their own stuck threads in it.
     pub(in crate::tee) fn start_flush(&self, event: gst::Event) {
         if let Some(pad) = self.pad.upgrade() {
-            let peer = self.sync(&pad);
-            peer.flush.send(&self.member.helpers, &pad, event);
+            self.send(&pad, event, |peer| &peer.flush);
         }
     }
 
@@ -168,10 +167,23 @@ impl Branch {
             pad.push_event(event);
             return;
         }
-        peer.flush.send(&self.member.helpers, &pad, event);
+        self.send(&pad, event, |peer| &peer.flush);
         if let Some(course) = course {
             // It looks whether a flush is under way before it takes: it must not have looked before.
             course.wait_taken();
+        }
+    }
+
+    /// Has a helper deliver `event` to the branch that is linked when it is put on its way.
+    fn send(&self, pad: &DroneTeePad, mut event: gst::Event, lane: impl Fn(&Peer) -> &Lane) {
+        let mut peer = self.sync(pad);
+        while let Err(refused) = lane(&peer).send(&self.member.helpers, pad, event) {
+            event = refused;
+            let old = std::mem::replace(&mut peer, self.sync(pad));
+            if Arc::ptr_eq(&old, &peer) {
+                gst::warning!(CAT, obj = pad, "There is no thread for {event:?}");
+                return;
+            }
         }
     }
 
@@ -186,8 +198,7 @@ impl Branch {
     /// An event that is not serialized, by a helper.
     pub(in crate::tee) fn send_around(&self, event: gst::Event) {
         if let Some(pad) = self.pad.upgrade() {
-            let peer = self.sync(&pad);
-            peer.out_of_band.send(&self.member.helpers, &pad, event);
+            self.send(&pad, event, |peer| &peer.out_of_band);
         }
     }
 }
