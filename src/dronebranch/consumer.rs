@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Which consumer's branch a message comes from.
-#![cfg_attr(not(test), allow(dead_code, reason = "for FramePublisher"))]
 
 use std::collections::HashSet;
 

@@ -82,7 +82,6 @@ mod watch;
 use glib::prelude::*;
 use once_cell::sync::Lazy;
 
-#[allow(unused_imports, reason = "for FramePublisher")]
 pub(crate) use consumer::consumer_of;
 pub(crate) use upstream::is_behind;
 
