@@ -28,7 +28,7 @@ const SLOWEST: u64 = 500_000_000;
 /// after they have returned may have taken them since.
 const UNLIKELY: u64 = 300_000_000;
 /// What is out is counted with one frame of so many.
-const COUNTED: u64 = 64;
+const COUNTED: u64 = 32;
 /// So many frames are given back in a silence.
 const ATTEMPTS: u32 = 2;
 /// A source that has starved does so again after this many frames at most.

@@ -188,7 +188,8 @@ fn what_a_pause_of_upstream_s_own_seems_to_show_is_not_learned() {
     let stuck = source.rig.join(depth(4));
     source.run(20);
     let _one = source.rig.frame(&stuck);
-    source.run(20);
+    // What is out is counted now and then.
+    source.run(40);
     for pause in [110, 150, 190, 240, 310, 350, 390] {
         for _ in 0..6 {
             source.pass(pause * MS);
