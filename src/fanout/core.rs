@@ -65,7 +65,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     }
 
     /// Frees the frames that no consumer needs any more.
-    #[inline]
+    #[inline(always)]
     fn release_unneeded(&mut self, effects: &mut Effects<F, E>) {
         let needed = effects.needed.or_else(|| self.registry.needed());
         let needed = needed.unwrap_or_else(|| self.log.end());

@@ -185,7 +185,7 @@ impl<F, E: Event> Log<F, E> {
     }
 
     /// Frees the frames before `needed`, the first that any consumer needs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
         let needed = needed.min(self.replayed_from());
         while self.base < needed {
