@@ -33,12 +33,19 @@ count() {
   done
 }
 
+# The least of five: what falls due once in a time is more of a slow run.
+least() {
+  for _ in 1 2 3 4 5; do
+    instructions dronetee "$1"
+  done | sort -n | head -n 1
+}
+
 # Fails where a publish takes 3 % more or fewer instructions than benches/instructions.txt says.
 guard() {
   local consumers known own failed=0
   while read -r -u 3 consumers known; do
     [ "$consumers" != '#' ] || continue
-    own=$(instructions dronetee "$consumers")
+    own=$(least "$consumers")
     echo "a publish over $consumers stuck consumers: $own instructions, $known are expected"
     if [ $((own * 100)) -gt $((known * 103)) ] || [ $((own * 100)) -lt $((known * 97)) ]; then
       failed=1
