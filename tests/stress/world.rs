@@ -57,6 +57,8 @@ pub(crate) struct Consumer {
     pub(crate) passage: Arc<Passage>,
     pub(crate) branch: Option<Branch>,
     pub(crate) blocks: Vec<gst::PadProbeId>,
+    /// It was linked to an element that holds a frame until its other inputs have one too.
+    may_hang: bool,
 }
 
 pub(crate) struct World {
@@ -222,6 +224,7 @@ impl World {
             passage,
             branch: None,
             blocks: Vec::new(),
+            may_hang: false,
         });
     }
 
@@ -262,6 +265,7 @@ impl World {
             self.orphans.push(branch);
             return;
         };
+        at.may_hang |= branch.hub.is_some();
         branch.witness.link.store(link, Ordering::SeqCst);
         at.passage.link.store(link, Ordering::SeqCst);
         let linked = watch("link", || at.pad.link_full(&branch.head, checks));
@@ -410,6 +414,9 @@ impl World {
         let Some(at) = self.consumers.get(consumer) else {
             return;
         };
+        if at.may_hang {
+            return;
+        }
         let (pad, tee) = (at.pad.clone(), at.tee);
         let Feed::Own(_) = &self.tees[tee].feed else {
             return;
@@ -451,12 +458,13 @@ impl World {
             return;
         }
         self.mend();
-        let names: Vec<_> = self.consumers.iter().map(|one| one.pad.clone()).collect();
+        let pads = self.consumers.iter().filter(|one| !one.may_hang);
+        let pads: Vec<_> = pads.map(|one| one.pad.clone()).collect();
         for tee in &self.tees {
             let Feed::Own(source) = &tee.feed else { return };
             source.pause();
         }
-        for pad in &names {
+        for pad in &pads {
             let what = || {
                 format!(
                     "an empty queue: {}",
