@@ -167,16 +167,22 @@ impl Witness {
             | gst::PadProbeType::EVENT_FLUSH;
         head.add_probe(kinds, move |pad, info| {
             let pushing = PUSHING.with_borrow(Clone::clone);
-            if let Some((passage, link)) = pushing
-                && link == witness.link.load(Ordering::SeqCst)
-            {
-                match &info.data {
-                    Some(gst::PadProbeData::Buffer(buffer)) => {
-                        witness.frame(pad, buffer, &passage, link);
-                    }
-                    Some(gst::PadProbeData::Event(event)) => witness.event(event, &passage, link),
-                    _ => {}
+            let Some((passage, link)) = pushing else {
+                return gst::PadProbeReturn::Ok;
+            };
+            // What was on its way when this branch was linked is checked for its consumer alone.
+            let counts = link == witness.link.load(Ordering::SeqCst);
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) if counts => {
+                    witness.frame(pad, buffer, &passage, link);
                 }
+                Some(gst::PadProbeData::Buffer(buffer)) => {
+                    *passage.delivered.lock().unwrap() = Some(buffer.offset());
+                }
+                Some(gst::PadProbeData::Event(event)) if counts => {
+                    witness.event(event, &passage, link);
+                }
+                _ => {}
             }
             gst::PadProbeReturn::Ok
         });
