@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::fault::{fault, note, watch};
+use crate::fault::{note, wait_until, watch};
 use crate::receiver::Receiver;
 use crate::sink::Mode;
 use crate::stream;
@@ -121,10 +121,17 @@ fn request(world: &mut World) {
     note(format!("request {name} of tee{tee}"));
     // A pad of that name may have been there before.
     world.tees[tee].handler.told.begin_life();
-    let pad = watch("request a pad", || element.request_pad_simple(&name));
-    match pad {
-        Some(pad) => world.adopt(tee, pad),
-        None => fault(format!("no pad {name}")),
+    let mut pad = None;
+    // A handler may just remove the one that had the name.
+    wait_until(
+        || format!("a pad {name}"),
+        || {
+            pad = watch("request a pad", || element.request_pad_simple(&name));
+            pad.is_some()
+        },
+    );
+    if let Some(pad) = pad {
+        world.adopt(tee, pad);
     }
 }
 
