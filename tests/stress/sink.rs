@@ -235,6 +235,11 @@ const CODED: [&str; 9] = [
 const SPLIT: &str =
     "queue ! h264parse ! splitmuxsink async-finalize=false max-size-time=500000000 location=";
 
+/// Where splitmuxsink writes to.
+pub(crate) fn recordings() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("dronetee-stress-{}", std::process::id()))
+}
+
 /// A chain of elements, as a bin or element by element.
 pub(crate) fn chain(
     name: &str,
@@ -247,7 +252,7 @@ pub(crate) fn chain(
         true => (*rng.pick(&CODED)).to_owned(),
     };
     if is_coded && rng.once_in(8) {
-        let folder = std::env::temp_dir().join(format!("dronetee-stress-{}", std::process::id()));
+        let folder = recordings();
         let _ = std::fs::create_dir_all(&folder);
         line = format!("{SPLIT}{}/{name}-%03d.mp4", folder.display());
     }
