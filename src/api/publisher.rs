@@ -50,7 +50,7 @@ impl FramePublisher {
         }
     }
 
-    pub(super) fn tee(&self) -> Result<DroneTee, Error> {
+    fn tee(&self) -> Result<DroneTee, Error> {
         self.tee.upgrade().ok_or(Error::Gone)
     }
 
@@ -82,7 +82,7 @@ impl FramePublisher {
     /// # }
     /// ```
     pub fn consumer(&self, name: &str) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.clone(), name)
+        ConsumerBuilder::new(self.tee.clone(), name)
     }
 
     /// Frames that arrived at the element since READY→PAUSED; 0 when it is gone. Does not

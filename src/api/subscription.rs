@@ -4,17 +4,16 @@
 use std::time::Duration;
 
 use super::error::Error;
-use super::publisher::FramePublisher;
 use super::receiver::FrameReceiver;
 use gst::subclass::prelude::*;
 
-use crate::tee::{MAX_DEPTH, ReceiverLimits, Refusal};
+use crate::tee::{DroneTee, MAX_DEPTH, ReceiverLimits, Refusal};
 
-/// Limits for a new consumer, see [`FramePublisher::consumer`].
+/// Limits for a new consumer, see [`FramePublisher::consumer`](crate::FramePublisher::consumer).
 #[must_use = "nothing happens before subscribe()"]
 #[derive(Debug, Clone)]
 pub struct ConsumerBuilder {
-    publisher: FramePublisher,
+    tee: glib::WeakRef<DroneTee>,
     name: String,
     depth: u32,
     max_age: Duration,
@@ -22,9 +21,9 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(super) fn new(publisher: FramePublisher, name: &str) -> Self {
+    pub(super) fn new(tee: glib::WeakRef<DroneTee>, name: &str) -> Self {
         Self {
-            publisher,
+            tee,
             name: name.to_owned(),
             depth: 0,
             max_age: Duration::ZERO,
@@ -48,14 +47,14 @@ impl ConsumerBuilder {
         Self { max_lag, ..self }
     }
 
-    /// Joins the stream, as [`FramePublisher::subscribe`] does.
+    /// Joins the stream, as [`FramePublisher::subscribe`](crate::FramePublisher::subscribe) does.
     ///
     /// # Errors
     ///
     /// [`Error::NameTaken`], [`Error::InvalidName`], [`Error::InvalidLimit`], [`Error::Gone`],
     /// [`Error::NotActivated`], [`Error::NotAdded`].
     pub fn subscribe(self) -> Result<FrameReceiver, Error> {
-        let tee = self.publisher.tee()?;
+        let tee = self.tee.upgrade().ok_or(Error::Gone)?;
         if self.depth > MAX_DEPTH {
             return Err(Error::InvalidLimit("depth is beyond 4096"));
         }

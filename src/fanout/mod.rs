@@ -63,7 +63,7 @@ mod log;
 mod notices;
 mod pool;
 mod registry;
-mod silence;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -164,7 +164,7 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
 
     /// A sticky event that goes around the frames: late joiners get it as the others.
     pub(crate) fn note_sticky(&self, event: &E) {
-        self.locked(|core, effects| core.note_sticky(event, effects));
+        self.locked(|core, effects| core.stage().log.note_sticky(event, effects));
     }
 
     /// Frames kept for late joiners. Read under the lock, as all settings: of two that are made at
@@ -175,7 +175,7 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
 
     /// Forgets the frames kept for late joiners.
     pub(crate) fn forget_gop(&self) {
-        self.locked(|core, effects| core.forget_replay(effects));
+        self.locked(|core, effects| core.stage().log.forget_replay(effects));
     }
 
     /// A new life: an empty log, all counters at zero.
@@ -201,16 +201,15 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     ///
     /// With `repeats`, if nothing waits for it, the last sticky event does once more.
     pub(crate) fn readmit(&self, id: ConsumerId, repeats: bool, now: u64) {
-        self.locked(|core, effects| {
-            core.consumer_mut(id, now, effects, |consumer, step| {
-                consumer.readmit(step, repeats);
-            });
-        });
+        self.locked(|core, effects| core.readmit(id, repeats, now, effects));
     }
 
     /// The consumer stops; what waits is dropped as flushing.
     pub(crate) fn deactivate(&self, id: ConsumerId, now: u64) {
-        self.locked(|core, effects| core.consumer_mut(id, now, effects, Consumer::deactivate));
+        self.locked(|core, effects| {
+            let stage = core.stage();
+            stage.consumer_mut(id, now, effects, Consumer::deactivate)
+        });
     }
 
     /// The consumer leaves for good. Its last drops and its summary are told with `label`; what it
@@ -227,9 +226,10 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// Takes effect at once. The limits are read under the lock, as all settings.
     pub(crate) fn set_limits(&self, id: ConsumerId, limits: impl FnOnce() -> Limits, now: u64) {
         self.locked(|core, effects| {
-            core.consumer_mut(id, now, effects, |consumer, step| {
-                consumer.set_limits(step, limits());
-            });
+            core.stage()
+                .consumer_mut(id, now, effects, |consumer, step| {
+                    consumer.set_limits(step, limits());
+                });
         });
     }
 
@@ -239,12 +239,13 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         L: PartialEq,
     {
         self.locked(|core, effects| {
-            core.consumer_mut(id, now, effects, |consumer, step| {
-                let label = label();
-                if *consumer.label() != label {
-                    consumer.rename(step, label);
-                }
-            });
+            core.stage()
+                .consumer_mut(id, now, effects, |consumer, step| {
+                    let label = label();
+                    if *consumer.label() != label {
+                        consumer.rename(step, label);
+                    }
+                });
         });
     }
 
@@ -305,17 +306,23 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// No more frames than this are out; 0: as many as upstream can spare. Read under the lock, as
     /// all settings.
     pub(crate) fn set_max_held(&self, frames: impl FnOnce() -> u64, now: u64) {
-        self.locked(|core, effects| core.set_max_held(frames(), now, effects));
+        self.locked(|core, effects| {
+            let (pool, stage) = core.pool();
+            pool.set_max_held(stage, frames(), now, effects);
+        });
     }
 
     /// Frames come from a pool of this size from now on; 0: unknown.
     pub(crate) fn set_pool(&self, size: u64, now: u64) {
-        self.locked(|core, effects| core.set_pool(size, now, effects));
+        self.locked(|core, effects| {
+            let (pool, stage) = core.pool();
+            pool.set_size(stage, size, now, effects);
+        });
     }
 
     /// Frames are of another format from now on, and last that long, ns; 0: unknown.
     pub(crate) fn new_format(&self, frame_duration: u64) {
-        self.lock().new_format(frame_duration);
+        self.lock().pool().0.new_format(frame_duration);
     }
 
     /// Where a consumer in this process leaves the number of the frame in flight when the
@@ -327,16 +334,16 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// The application still has the frame of this number when it lands, until it is
     /// [returned](Self::unkeep) as often.
     pub(crate) fn keep(&self, number: u64) {
-        self.lock().keep(number);
+        self.lock().pool().0.keep(number);
     }
 
     pub(crate) fn unkeep(&self, number: u64) {
-        self.lock().unkeep(number);
+        self.lock().pool().0.unkeep(number);
     }
 
     /// Upstream's silence is a suspicion only while the element plays.
     pub(crate) fn set_playing(&self, plays: bool, now: u64) {
-        self.locked(|core, effects| core.set_playing(plays, now, effects));
+        self.locked(|core, effects| core.pool().0.set_playing(plays, now, effects));
     }
 
     /// For the thread that watches since [`publish`](Self::publish) said so: gives a frame back if
@@ -347,7 +354,7 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
 
     /// The thread that watches ends.
     pub(crate) fn end_watch(&self) {
-        self.locked(Core::end_watch);
+        self.locked(|core, effects| core.pool().0.end_watch(effects));
     }
 
     // ---- what is read ----------------------------------------------------------------------
@@ -355,11 +362,11 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// All accounts at one moment.
     pub(crate) fn snapshot(&self, now: u64) -> (Totals, Vec<Snapshot<L>>) {
         let mut core = self.lock();
-        (core.totals(now), core.snapshots(now))
+        (core.totals(now), core.stage().snapshots(now))
     }
 
     pub(crate) fn snapshot_of(&self, id: ConsumerId, now: u64) -> Option<Snapshot<L>> {
-        self.lock().snapshot_of(id, now)
+        self.lock().stage().snapshot_of(id, now)
     }
 
     pub(crate) fn totals(&self, now: u64) -> Totals {
@@ -379,12 +386,12 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     // ---- what is told ----------------------------------------------------------------------
 
     pub(crate) fn set_report(&self, config: impl FnOnce() -> ReportConfig) {
-        self.locked(|core, effects| core.set_report(config(), effects));
+        self.locked(|core, effects| core.stage().set_report(config(), effects));
     }
 
     /// The consumer's accounts, after its drops, are the next to be told.
     pub(crate) fn summarize(&self, id: ConsumerId, now: u64) {
-        self.locked(|core, effects| core.summarize(id, now, effects));
+        self.locked(|core, effects| core.stage().summarize(id, now, effects));
     }
 
     /// Calls `post`, with no lock held and in order, with what is due now; does nothing, and
@@ -396,15 +403,15 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         let now = clock();
         let due = {
             let mut core = self.lock();
-            if !core.notices().begin_telling() {
+            if !core.stage().notices.begin_telling() {
                 return false;
             }
-            core.collect(now);
-            core.notices().len()
+            core.stage().collect(now);
+            core.stage().notices.len()
         };
         let telling = Telling(self);
         for _ in 0..due {
-            let notice = self.lock().notices().pop();
+            let notice = self.lock().stage().notices.pop();
             if let Some(notice) = notice {
                 post(notice);
             }
@@ -415,20 +422,20 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
 
     /// True when all that was due is told.
     pub(crate) fn is_told(&self) -> bool {
-        self.lock().is_told()
+        self.lock().stage().is_told()
     }
 
     /// True in a handler of what is being told: what else is due has to wait for its return.
     pub(crate) fn on_reporting_thread(&self) -> bool {
-        self.lock().notices().tells_on_this_thread()
+        self.lock().stage().notices.tells_on_this_thread()
     }
 
     /// When to [`tell`](Self::tell) next, ns from now; `waker` is woken if something comes up.
     pub(crate) fn next_report(&self, now: u64, waker: &Waker) -> Option<u64> {
         let waker = waker.clone();
         let mut core = self.lock();
-        let old = core.notices().set_reporter(waker);
-        let due = core.next_report(now);
+        let old = core.stage().notices.set_reporter(waker);
+        let due = core.stage().next_report(now);
         drop(core);
         drop(old);
         due
@@ -441,7 +448,7 @@ struct Telling<'a, F: Clone, E: Event, L>(&'a Fanout<F, E, L>);
 impl<F: Clone, E: Event, L> Drop for Telling<'_, F, E, L> {
     fn drop(&mut self) {
         self.0.locked(|core, effects| {
-            effects.report |= core.notices().end_telling();
+            effects.report |= core.stage().notices.end_telling();
         });
     }
 }

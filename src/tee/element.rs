@@ -11,17 +11,15 @@ use gst::subclass::prelude::*;
 use once_cell::sync::OnceCell;
 
 use super::answers::{Answers, Scene};
-use super::as_sink::BinSide;
 use super::helpers::Helpers;
 use super::input::{self, Flow, Input, keyframe_time};
 use super::negotiation::latency::is_defined;
 use super::output::pads::{self, Pads, Request};
-use super::output::{Member, Refusal, flush};
+use super::output::{Refusal, flush};
 use super::props::{PadSettings, Settings, SharedSettings};
 use super::receivers::{Place, ReceiverLimits, refuse_link};
-use super::reporter::Reporter;
-use super::watch::Watch;
-use super::{CAT, DroneTeePad, Item, Stream, latency, messages, now, pool, stats};
+use super::voices::Voices;
+use super::{CAT, DroneTeePad, Item, Stream, latency, now, pool, stats};
 use crate::dronebranch;
 use crate::facts::Health;
 use crate::fanout::Answer;
@@ -41,22 +39,15 @@ pub struct DroneTee {
     voices: OnceCell<Voices>,
 }
 
-/// What speaks in the element's name.
-struct Voices {
-    reporter: Arc<Reporter>,
-    bin_side: Arc<BinSide>,
-    watch: Arc<Watch>,
-}
-
 impl DroneTee {
     pub(super) fn new(sinkpad: gst::Pad) -> Self {
         let stream = Arc::new(Stream::new());
-        let helpers = Helpers::default();
+        let (settings, helpers) = (SharedSettings::default(), Helpers::default());
         Self {
             sinkpad,
-            settings: SharedSettings::default(),
+            pads: Pads::new(&stream, &settings, &helpers),
+            settings,
             input: Arc::default(),
-            pads: Pads::new(stream.clone()),
             answers: Answers::new(stream.clone(), helpers.clone()),
             helpers,
             stream,
@@ -66,28 +57,16 @@ impl DroneTee {
 
     fn voices(&self) -> &Voices {
         self.voices.get_or_init(|| {
-            let element = self.obj();
-            let (weak, settings) = (element.downgrade(), self.settings.clone());
-            let reporter = Arc::new(Reporter::new(self.stream.clone(), move |notice| {
-                if let Some(element) = weak.upgrade() {
-                    messages::post(&element, notice, || settings.get().qos_messages);
-                }
-            }));
+            let (element, sinkpad) = (self.obj(), &self.sinkpad);
             let (stream, settings) = (&self.stream, &self.settings);
-            let bin_side = BinSide::new(&element, stream, settings, &self.helpers, &reporter);
-            let watch = Watch {
-                element: element.downgrade(),
-                sinkpad: self.sinkpad.clone(),
-                stream: stream.clone(),
-                settings: settings.clone(),
-                input: self.input.clone(),
-                helpers: self.helpers.clone(),
-            };
-            Voices {
-                reporter,
-                bin_side: Arc::new(bin_side),
-                watch: Arc::new(watch),
-            }
+            Voices::new(
+                &element,
+                sinkpad,
+                stream,
+                settings,
+                &self.input,
+                &self.helpers,
+            )
         })
     }
 
@@ -112,13 +91,13 @@ impl DroneTee {
     pub(super) fn sink_chain(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Flow {
         gst::trace!(CAT, obj = pad, "{buffer:?}");
         let now = now();
-        let (info, due) = self.input.note_frame(&buffer, now);
-        if self.input.is_of_another_pool(&buffer) {
+        let noted = self.input.note_frame(&buffer, now);
+        if noted.is_of_another_pool {
             pool::note(&self.stream, pad, &buffer);
         }
-        let published = self.stream.publish(buffer, info, now);
-        if !due.is_nothing() {
-            self.voices().watch.look(due);
+        let published = self.stream.publish(buffer, noted.info, now);
+        if !noted.due.is_nothing() {
+            self.voices().watch.look(noted.due);
         }
         if let Some(watch) = published.watch {
             pool::watch(&self.stream, pad, watch);
@@ -149,12 +128,11 @@ impl DroneTee {
             bin_side, watch, ..
         } = self.voices();
         bin_side.note(&event);
-        if let gst::EventView::Caps(caps) = event.view()
-            && self.input.is_new_format(caps.caps())
-        {
-            pool::note_format(&self.stream, caps.caps());
+        let noted = self.input.note_event(&event);
+        if let Some(caps) = noted.new_format {
+            pool::note_format(&self.stream, &caps);
         }
-        watch.look(self.input.note_event(&event));
+        watch.look(noted.due);
         match event.type_() {
             gst::EventType::FlushStart => {
                 flush::start(&self.stream, &pads::all(&self.obj()), &event);
@@ -289,16 +267,19 @@ impl DroneTee {
         name: Option<&str>,
         receiver: Option<PadSettings>,
     ) -> Result<DroneTeePad, Refusal> {
+        let element = self.obj().downgrade();
         let request = Request {
             template,
             name,
-            consumer: receiver.as_ref().and_then(|own| own.consumer.clone()),
+            receiver,
+            reporter: &self.voices().reporter,
+            changed: Box::new(move || {
+                if let Some(element) = element.upgrade() {
+                    element.imp().pad_changed();
+                }
+            }),
         };
-        let make = |name: &str| {
-            let pad = self.new_pad(template, name, receiver.is_some());
-            self.join(&pad, receiver.clone());
-            pad
-        };
+        let make = |name: &str, is_receiver| self.new_pad(template, name, is_receiver);
         let pad = self.pads.add(&self.obj(), request, make)?;
         if pad.imp().is_receiver() {
             // Branches have upstream ask by RECONFIGURE.
@@ -321,28 +302,6 @@ impl DroneTee {
                 Self::catch_panic_pad_function(parent, || false, |tee| tee.src_query(pad, query))
             })
             .build()
-    }
-
-    fn join(&self, pad: &DroneTeePad, receiver: Option<PadSettings>) {
-        let settings = receiver.clone().unwrap_or_default();
-        let limits = settings.limits(self.settings.get().depth);
-        let label = pad.imp().label_for(settings.consumer);
-        let element = self.obj().downgrade();
-        let member = Member {
-            element: self.obj().upcast_ref::<gst::Element>().downgrade(),
-            stream: self.stream.clone(),
-            settings: self.settings.clone(),
-            names: self.pads.names.clone(),
-            helpers: self.helpers.clone(),
-            reporter: self.voices().reporter.clone(),
-            id: self.stream.join(label, limits),
-            changed: Box::new(move || {
-                if let Some(element) = element.upgrade() {
-                    element.imp().pad_changed();
-                }
-            }),
-        };
-        pad.imp().join(member, receiver);
     }
 
     pub(super) fn remove_consumer(&self, pad: &DroneTeePad) {
@@ -373,7 +332,14 @@ impl DroneTee {
         let settings = limits.settings(name);
         let pad_name = format!("src_{name}");
         let pad = self.add_consumer(&template, Some(&pad_name), Some(settings))?;
-        let place = Place::new(&self.obj(), pad, &self.voices().bin_side);
+        let (tee, own) = (self.obj().clone(), pad.clone());
+        let leave = move || {
+            // Not by GStreamer's own call, to which a pad that is released already is a mistake.
+            tee.imp().remove_consumer(&own);
+            // A handler of the application's may have released it before it had joined.
+            tee.imp().receiver_left(&own);
+        };
+        let place = Place::new(&self.obj(), pad, &self.voices().bin_side, leave);
         place.ok_or_else(not_added("It has no consumer"))
     }
 

@@ -26,6 +26,23 @@ struct Incoming {
     around: Option<gst::Seqnum>,
 }
 
+/// What there is to do about a frame, or to look at, beside publishing it.
+pub(super) struct NotedFrame {
+    pub(super) info: FrameInfo,
+    pub(super) due: Due,
+    pub(super) is_of_another_pool: bool,
+}
+
+/// What there is to do about an event.
+#[derive(Debug, Default)]
+pub(super) struct NotedEvent {
+    /// There is something to look at, as the stream ends.
+    pub(super) due: Due,
+    /// Frames of these caps come, other ones than before: what was found out of the pool may not hold for
+    /// them.
+    pub(super) new_format: Option<gst::Caps>,
+}
+
 /// The segment in force, with what the running time of almost all frames follows from.
 #[derive(Debug, Default)]
 struct Segment {
@@ -90,16 +107,14 @@ impl Input {
         lock(&self.0).caps.clone()
     }
 
-    pub(super) fn note_frame(&self, buffer: &gst::BufferRef, now: u64) -> (FrameInfo, Due) {
+    pub(super) fn note_frame(&self, buffer: &gst::BufferRef, now: u64) -> NotedFrame {
         let mut incoming = lock(&self.0);
         let info = incoming.frame_info(buffer);
-        (info, incoming.pace.note(info.start, now))
-    }
-
-    /// True if the frame's pool is not that of the frame before.
-    #[inline]
-    pub(super) fn is_of_another_pool(&self, buffer: &gst::BufferRef) -> bool {
-        lock(&self.0).pool.changes(buffer)
+        NotedFrame {
+            due: incoming.pace.note(info.start, now),
+            is_of_another_pool: incoming.pool.changes(buffer),
+            info,
+        }
     }
 
     /// The pool is looked at again with the next frame.
@@ -107,18 +122,16 @@ impl Input {
         lock(&self.0).pool.forget();
     }
 
-    /// True if frames of other caps come: what was found out of the pool may not hold for them.
-    pub(super) fn is_new_format(&self, caps: &gst::CapsRef) -> bool {
-        let mut incoming = lock(&self.0);
-        incoming.pool.forget();
-        incoming.caps.as_deref() != Some(caps)
-    }
-
-    /// Returns what there is to look at, if the stream ends.
-    pub(super) fn note_event(&self, event: &gst::Event) -> Due {
+    pub(super) fn note_event(&self, event: &gst::Event) -> NotedEvent {
+        let mut noted = NotedEvent::default();
         let mut incoming = lock(&self.0);
         match event.view() {
-            gst::EventView::Caps(caps) => incoming.caps = Some(caps.caps_owned()),
+            gst::EventView::Caps(caps) => {
+                let caps = caps.caps_owned();
+                incoming.pool.forget();
+                let old = incoming.caps.replace(caps.clone());
+                noted.new_format = Some(caps).filter(|caps| old.as_ref() != Some(caps));
+            }
             gst::EventView::Segment(segment) => {
                 let segment = segment.segment().downcast_ref().cloned();
                 incoming.segment = Segment::new(segment.unwrap_or_default());
@@ -127,10 +140,10 @@ impl Input {
                 incoming.segment = Segment::default();
                 incoming.pace.flush();
             }
-            gst::EventView::Eos(_) => return incoming.pace.end(),
+            gst::EventView::Eos(_) => noted.due = incoming.pace.end(),
             _ => {}
         }
-        Due::default()
+        noted
     }
 
     /// True for a sticky event around the frames that has come before.

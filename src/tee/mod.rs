@@ -59,6 +59,7 @@ mod role;
 mod state;
 mod stats;
 mod timings;
+mod voices;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -59,12 +59,12 @@ impl ReceiverLimits {
 
 /// The place of one receiver in the stream; it keeps the element alive.
 pub(crate) struct Place {
-    tee: DroneTee,
     pad: DroneTeePad,
     member: Arc<Member>,
     bin_side: Arc<BinSide>,
     last_call: LastCall,
     landed: Arc<AtomicU64>,
+    leave: Box<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for Place {
@@ -74,18 +74,24 @@ impl std::fmt::Debug for Place {
 }
 
 impl Place {
-    /// Of the receiver that the pad is for; `None` for the pad of a branch.
-    pub(super) fn new(tee: &DroneTee, pad: DroneTeePad, bin_side: &Arc<BinSide>) -> Option<Self> {
+    /// Of the receiver that the pad is for; `None` for the pad of a branch. `leave` keeps the element
+    /// alive, and releases the pad.
+    pub(super) fn new(
+        tee: &DroneTee,
+        pad: DroneTeePad,
+        bin_side: &Arc<BinSide>,
+        leave: impl Fn() + Send + Sync + 'static,
+    ) -> Option<Self> {
         let member = pad.imp().member()?.clone();
         let last_call = LastCall::default();
         bin_side.join(tee, member.id, last_call.clone());
         Some(Self {
             landed: member.stream.landed(member.id).unwrap_or_default(),
-            tee: tee.clone(),
             pad,
             member,
             bin_side: bin_side.clone(),
             last_call,
+            leave: Box::new(leave),
         })
     }
 
@@ -152,10 +158,7 @@ impl Place {
 
     /// Releases the pad, if the application has not done so.
     pub(crate) fn leave(&self) {
-        // Not by GStreamer's own call, to which a pad that is released already is a mistake.
-        self.tee.imp().remove_consumer(&self.pad);
-        // A handler of the application's may have released it before it had joined.
-        self.bin_side.leave(&self.tee, self.id());
+        (self.leave)();
     }
 }
 

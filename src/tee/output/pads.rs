@@ -6,7 +6,11 @@ use std::sync::Arc;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::member::Member;
 use super::names::{Names, Refusal};
+use crate::tee::helpers::Helpers;
+use crate::tee::props::{PadSettings, SharedSettings};
+use crate::tee::reporter::Reporter;
 use crate::tee::{CAT, DroneTee, DroneTeePad, Stream};
 
 /// The src pads of an element.
@@ -19,30 +23,41 @@ pub(in crate::tee) fn all(element: &DroneTee) -> Vec<DroneTeePad> {
 pub(in crate::tee) struct Request<'a> {
     pub(in crate::tee) template: &'a gst::PadTemplate,
     pub(in crate::tee) name: Option<&'a str>,
-    /// The name of its consumer, if that is not the pad's.
-    pub(in crate::tee) consumer: Option<String>,
+    /// The settings of a receiver: no branch is behind its pad.
+    pub(in crate::tee) receiver: Option<PadSettings>,
+    pub(in crate::tee) reporter: &'a Arc<Reporter>,
+    /// Called when the pad's settings have changed.
+    pub(in crate::tee) changed: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Has the names, and adds and removes the pads.
 pub(in crate::tee) struct Pads {
     stream: Arc<Stream>,
-    pub(in crate::tee) names: Arc<Names>,
+    settings: SharedSettings,
+    helpers: Helpers,
+    names: Arc<Names>,
 }
 
 impl Pads {
-    pub(in crate::tee) fn new(stream: Arc<Stream>) -> Self {
+    pub(in crate::tee) fn new(
+        stream: &Arc<Stream>,
+        settings: &SharedSettings,
+        helpers: &Helpers,
+    ) -> Self {
         Self {
-            stream,
+            stream: stream.clone(),
+            settings: settings.clone(),
+            helpers: helpers.clone(),
             names: Arc::default(),
         }
     }
 
-    /// Adds a pad, which `make` makes for a name; a refusal is on the log.
+    /// Adds a pad, which `make` makes for a name and for a receiver or not; a refusal is on the log.
     pub(in crate::tee) fn add(
         &self,
         element: &DroneTee,
         request: Request<'_>,
-        make: impl FnOnce(&str) -> DroneTeePad,
+        make: impl FnOnce(&str, bool) -> DroneTeePad,
     ) -> Result<DroneTeePad, Refusal> {
         let name = request.name;
         let added = self.try_add(element, request, make);
@@ -57,16 +72,16 @@ impl Pads {
         &self,
         element: &DroneTee,
         request: Request<'_>,
-        make: impl FnOnce(&str) -> DroneTeePad,
+        make: impl FnOnce(&str, bool) -> DroneTeePad,
     ) -> Result<DroneTeePad, Refusal> {
+        let receiver = request.receiver.as_ref();
         // GStreamer's helpers pass the template's own name on, which means any. A receiver has a name.
-        let is_any =
-            |name: &&str| request.consumer.is_none() && *name == request.template.name_template();
+        let is_any = |name: &&str| receiver.is_none() && *name == request.template.name_template();
         let name = request.name.filter(|name| !is_any(name));
-        let name = self
-            .names
-            .take(element.upcast_ref(), name, request.consumer)?;
-        let pad = make(&name);
+        let consumer = receiver.and_then(|own| own.consumer.clone());
+        let name = self.names.take(element.upcast_ref(), name, consumer)?;
+        let pad = make(&name, receiver.is_some());
+        self.join(element, &pad, request);
         if let Err(refusal) = self.begin(element, &pad) {
             if pad.imp().begin_release() {
                 self.leave(&pad);
@@ -79,6 +94,24 @@ impl Pads {
         element.child_added(&pad, &name);
         element.notify("num-src-pads");
         Ok(pad)
+    }
+
+    /// The pad's consumer joins the stream.
+    fn join(&self, element: &DroneTee, pad: &DroneTeePad, request: Request<'_>) {
+        let settings = request.receiver.clone().unwrap_or_default();
+        let limits = settings.limits(self.settings.get().depth);
+        let label = pad.imp().label_for(settings.consumer);
+        let member = Member {
+            element: element.upcast_ref::<gst::Element>().downgrade(),
+            stream: self.stream.clone(),
+            settings: self.settings.clone(),
+            names: self.names.clone(),
+            helpers: self.helpers.clone(),
+            reporter: request.reporter.clone(),
+            id: self.stream.join(label, limits),
+            changed: request.changed,
+        };
+        pad.imp().join(member, request.receiver);
     }
 
     /// Activates the pad if the element runs, and adds it.

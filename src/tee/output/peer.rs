@@ -53,9 +53,13 @@ impl Peer {
     fn is(&self, pad: Option<&gst::Pad>) -> bool {
         match (&self.pad, pad) {
             (None, None) => true,
-            (Some(own), Some(pad)) => own.upgrade().as_ref() == Some(pad),
+            (Some(_), Some(pad)) => self.pad().as_ref() == Some(pad),
             _ => false,
         }
+    }
+
+    fn pad(&self) -> Option<gst::Pad> {
+        self.pad.as_ref()?.upgrade()
     }
 
     pub(in crate::tee) fn is_linked(&self) -> bool {
@@ -121,11 +125,28 @@ enum Link {
 
 /// The link of one src pad.
 #[derive(Default)]
-pub(in crate::tee) struct PeerSlot(Mutex<(Link, Arc<Peer>)>);
+pub(in crate::tee) struct PeerSlot(Mutex<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    link: Link,
+    peer: Arc<Peer>,
+}
+
+impl Slot {
+    /// GStreamer tells of the link to `pad`; true if that was seen before.
+    fn announce(&mut self, pad: Option<&gst::Pad>) -> bool {
+        let was_seen = self.link == Link::Unannounced && self.peer.is(pad);
+        if was_seen {
+            self.link = Link::ExpectingReconfigure;
+        }
+        was_seen
+    }
+}
 
 impl PeerSlot {
     pub(in crate::tee) fn current(&self) -> Arc<Peer> {
-        lock(&self.0).1.clone()
+        lock(&self.0).peer.clone()
     }
 
     /// The peer that `pad` is linked to now. For a new one `readmit` is called first, so that what the
@@ -152,7 +173,8 @@ impl PeerSlot {
 
     /// Puts `peer` in the place of the old one. The end of a flush that was on its way there is the pad's,
     /// which refuses frames until then: `start` has it delivered.
-    /// Nothing if another thread has done so since it was `seen`.
+    /// Nothing if another thread has done so since the old one was `seen`; what is told of the link is
+    /// then told of that thread's peer.
     fn replace(
         &self,
         seen: &Arc<Peer>,
@@ -161,10 +183,13 @@ impl PeerSlot {
         start: impl FnOnce(&Lane),
     ) -> Arc<Peer> {
         let mut slot = lock(&self.0);
-        if !Arc::ptr_eq(&slot.1, seen) {
-            return slot.1.clone();
+        if !Arc::ptr_eq(&slot.peer, seen) {
+            if link == Link::ExpectingReconfigure {
+                slot.announce(peer.pad().as_ref());
+            }
+            return slot.peer.clone();
         }
-        let mut left = slot.1.abandon();
+        let mut left = slot.peer.abandon();
         let last = left[0].pop_back();
         let stop = last.filter(|event| event.type_() == gst::EventType::FlushStop);
         let has_stop = stop.is_some();
@@ -172,7 +197,10 @@ impl PeerSlot {
             peer.flush = Lane::holding(stop);
         }
         let peer = Arc::new(peer);
-        *slot = (link, peer.clone());
+        *slot = Slot {
+            link,
+            peer: peer.clone(),
+        };
         drop(slot);
         drop(left);
         if has_stop {
@@ -188,25 +216,15 @@ impl PeerSlot {
         readmit: impl FnOnce(),
         start: impl FnOnce(&Lane),
     ) {
-        let Some(seen) = self.announced(peer) else {
-            return;
+        let seen = {
+            let mut slot = lock(&self.0);
+            if slot.announce(Some(peer)) {
+                return;
+            }
+            slot.peer.clone()
         };
         readmit();
-        let current = self.replace(&seen, Link::ExpectingReconfigure, Peer::of(peer), start);
-        // Another thread may have seen the link meanwhile.
-        if !Arc::ptr_eq(&current, &seen) {
-            self.announced(peer);
-        }
-    }
-
-    /// A link to `peer` that was seen is announced; what is there instead of one.
-    fn announced(&self, peer: &gst::Pad) -> Option<Arc<Peer>> {
-        let mut slot = lock(&self.0);
-        if slot.0 == Link::Unannounced && slot.1.is(Some(peer)) {
-            slot.0 = Link::ExpectingReconfigure;
-            return None;
-        }
-        Some(slot.1.clone())
+        self.replace(&seen, Link::ExpectingReconfigure, Peer::of(peer), start);
     }
 
     /// GStreamer tells that `peer` is not linked any more; it may be, by a link made since.
@@ -225,9 +243,9 @@ impl PeerSlot {
     /// RECONFIGURE came from the branch; false if it is only that of the link.
     pub(in crate::tee) fn reconfigure(&self) -> bool {
         let mut slot = lock(&self.0);
-        let is_news = slot.0 == Link::Linked;
-        if slot.0 != Link::None {
-            slot.0 = Link::Linked;
+        let is_news = slot.link == Link::Linked;
+        if slot.link != Link::None {
+            slot.link = Link::Linked;
         }
         is_news
     }
@@ -236,10 +254,10 @@ impl PeerSlot {
     pub(in crate::tee) fn forget(&self) {
         let mut slot = lock(&self.0);
         let fresh = Arc::new(Peer {
-            pad: slot.1.pad.clone(),
+            pad: slot.peer.pad.clone(),
             ..Peer::default()
         });
-        let old = std::mem::replace(&mut slot.1, fresh);
+        let old = std::mem::replace(&mut slot.peer, fresh);
         drop(slot);
         drop(old.abandon());
     }

@@ -234,7 +234,7 @@ impl Silence {
 
     // ---- who watches -----------------------------------------------------------------------
 
-    /// What a thread that watches from now on has to [look](super::Fanout::look_at_silence) with;
+    /// What a thread that watches from now on has to [look](crate::fanout::Fanout::look_at_silence) with;
     /// `None` if there is one.
     pub(super) fn begin_watch(&mut self) -> Option<u64> {
         let is_first = !std::mem::replace(&mut self.has_watcher, true);
@@ -255,10 +255,6 @@ impl Silence {
     /// The watcher, if it waits for something to watch.
     pub(super) fn take_watcher(&mut self) -> Option<Waker> {
         self.watcher.take()
-    }
-
-    pub(super) fn has_idle_watcher(&self) -> bool {
-        self.watcher.is_some()
     }
 
     /// The watcher has nothing to watch for now. Returns the one before.
