@@ -48,7 +48,7 @@ mod tee;
 
 pub use api::{ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, RecvError, consumers};
 pub use dronebranch::DroneBranch;
-pub use facts::{ConsumerHealth, DropReason, Drops, Health, Ledger, State};
+pub use facts::{ConsumerHealth, DropReason, Drops, Health, InputLosses, Ledger, State};
 /// Registers the element `dronetee` for this process, for an application that links the crate.
 ///
 /// To be called after `gst::init()` and before a pipeline with a `dronetee` is built; more than

@@ -28,8 +28,27 @@ pub struct Health {
     pub held: u64,
     /// How many may be out at once; 0: no limit is in force.
     pub max_held: u64,
+    /// What was lost before it came here.
+    pub input: InputLosses,
     /// The consumers that are there.
     pub consumers: Vec<ConsumerHealth>,
+}
+
+/// What was lost before the element, as far as the frames that arrive tell, since READY→PAUSED.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+#[non_exhaustive]
+pub struct InputLosses {
+    /// Jumps of time of more than 1.5 frame durations. A stream without a fixed frame rate has none.
+    pub gaps: u64,
+    /// The frames that fit into these gaps.
+    pub missing: u64,
+    /// Frames with the flag DISCONT, but for the first one of a stream, after a seek, a flush or new
+    /// caps.
+    pub disconts: u64,
+    /// Frames with the flag CORRUPTED.
+    pub corrupted: u64,
 }
 
 /// How a consumer does.

@@ -6,7 +6,7 @@ mod ledger;
 mod reason;
 mod state;
 
-pub use health::{ConsumerHealth, Health};
+pub use health::{ConsumerHealth, Health, InputLosses};
 pub use ledger::{Drops, Ledger};
 pub use reason::DropReason;
 pub use state::State;

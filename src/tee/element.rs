@@ -382,11 +382,11 @@ impl DroneTee {
     }
 
     pub(super) fn stats(&self) -> gst::Structure {
-        stats::element_stats(&self.stream, &pads::all(&self.obj()), self.input.caps())
+        stats::element_stats(&self.stream, &pads::all(&self.obj()), &self.input)
     }
 
     pub(crate) fn health(&self) -> Health {
-        stats::health(&self.stream, &pads::all(&self.obj()))
+        stats::health(&self.stream, &pads::all(&self.obj()), &self.input)
     }
 
     /// Frames that arrived.

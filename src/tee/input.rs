@@ -4,10 +4,13 @@
 use std::sync::Mutex;
 
 use super::flows::flow_from;
+use super::input_losses::{LossJudge, Rule, Seen};
 use super::lock;
-use super::negotiation::latency::frame_duration;
+use super::negotiation::caps::comes_in_order;
+use super::negotiation::latency::{buffer_duration, frame_duration};
 use super::pace::{Due, Pace};
 use super::pool::SeenPool;
+use crate::facts::InputLosses;
 use crate::fanout::{Answer, FrameInfo};
 
 pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
@@ -21,6 +24,7 @@ struct Incoming {
     caps: Option<gst::Caps>,
     pace: Pace,
     pool: SeenPool,
+    losses: LossJudge,
     /// Of the last sticky event that came around the frames: the pad before repeats it with its next
     /// frame.
     around: Option<gst::Seqnum>,
@@ -65,6 +69,14 @@ impl Segment {
         }
     }
 
+    /// False if frames may be left out on purpose, or come from the last to the first.
+    fn has_all_frames(&self) -> bool {
+        let trick = gst::SegmentFlags::TRICKMODE
+            | gst::SegmentFlags::TRICKMODE_KEY_UNITS
+            | gst::SegmentFlags::TRICKMODE_FORWARD_PREDICTED;
+        self.own.rate() > 0.0 && !self.own.flags().intersects(trick)
+    }
+
     /// ns.
     #[inline]
     fn running_time(&self, time: gst::ClockTime) -> Option<u64> {
@@ -93,6 +105,53 @@ impl Incoming {
             end: start.map(|start| start.saturating_add(duration)),
         }
     }
+
+    #[inline]
+    fn note_losses(&mut self, buffer: &gst::BufferRef, info: &FrameInfo) {
+        let flags = buffer.flags();
+        let time = info
+            .pts
+            .or_else(|| buffer.dts().map(gst::ClockTime::nseconds));
+        self.losses.note(Seen {
+            time,
+            duration: buffer.duration().map_or(0, gst::ClockTime::nseconds),
+            discont: flags.contains(gst::BufferFlags::DISCONT),
+            corrupted: flags.contains(gst::BufferFlags::CORRUPTED),
+            header: info.header,
+        });
+    }
+
+    /// Frames of other caps or of another segment come.
+    fn begin_losses(&mut self) {
+        let caps = self.caps.as_ref().filter(|_| self.segment.has_all_frames());
+        let frame = caps.and_then(|caps| buffer_duration(caps));
+        self.losses.begin(Rule {
+            frame: frame.map_or(0, gst::ClockTime::nseconds),
+            reordered: !self.caps.as_deref().is_none_or(comes_in_order),
+        });
+    }
+
+    /// Returns the caps if they are not those of before.
+    fn note_caps(&mut self, caps: gst::Caps) -> Option<gst::Caps> {
+        self.pool.forget();
+        let old = self.caps.replace(caps.clone());
+        let new = Some(caps).filter(|caps| old.as_ref() != Some(caps));
+        if new.is_some() {
+            self.begin_losses();
+        }
+        new
+    }
+
+    fn note_segment(&mut self, segment: &gst::Segment) {
+        let segment: gst::FormattedSegment<gst::ClockTime> =
+            segment.downcast_ref().cloned().unwrap_or_default();
+        // A repeated one is no new beginning.
+        let is_new = self.segment.own != segment;
+        self.segment = Segment::new(segment);
+        if is_new {
+            self.begin_losses();
+        }
+    }
 }
 
 impl Input {
@@ -107,9 +166,15 @@ impl Input {
         lock(&self.0).caps.clone()
     }
 
+    /// What was lost before the frames came here.
+    pub(super) fn losses(&self) -> InputLosses {
+        lock(&self.0).losses.losses()
+    }
+
     pub(super) fn note_frame(&self, buffer: &gst::BufferRef, now: u64) -> NotedFrame {
         let mut incoming = lock(&self.0);
         let info = incoming.frame_info(buffer);
+        incoming.note_losses(buffer, &info);
         NotedFrame {
             due: incoming.pace.note(info.start, now),
             is_of_another_pool: incoming.pool.changes(buffer),
@@ -126,21 +191,18 @@ impl Input {
         let mut noted = NotedEvent::default();
         let mut incoming = lock(&self.0);
         match event.view() {
-            gst::EventView::Caps(caps) => {
-                let caps = caps.caps_owned();
-                incoming.pool.forget();
-                let old = incoming.caps.replace(caps.clone());
-                noted.new_format = Some(caps).filter(|caps| old.as_ref() != Some(caps));
-            }
-            gst::EventView::Segment(segment) => {
-                let segment = segment.segment().downcast_ref().cloned();
-                incoming.segment = Segment::new(segment.unwrap_or_default());
-            }
+            gst::EventView::StreamStart(_) => incoming.begin_losses(),
+            gst::EventView::Caps(caps) => noted.new_format = incoming.note_caps(caps.caps_owned()),
+            gst::EventView::Segment(segment) => incoming.note_segment(segment.segment()),
             gst::EventView::FlushStop(_) => {
                 incoming.segment = Segment::default();
                 incoming.pace.flush();
+                incoming.begin_losses();
             }
-            gst::EventView::Eos(_) => noted.due = incoming.pace.end(),
+            gst::EventView::Eos(_) => {
+                incoming.losses.end();
+                noted.due = incoming.pace.end();
+            }
             _ => {}
         }
         noted

@@ -44,6 +44,7 @@ mod flows;
 mod helpers;
 mod imp;
 mod input;
+mod input_losses;
 mod item;
 mod latency;
 mod messages;

@@ -7,6 +7,7 @@ use glib::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::flows::flow_name;
+use super::input::Input;
 use super::props::dropped_name;
 use super::{DroneTeePad, Snapshot, Stream, now};
 use crate::facts::{ConsumerHealth, DropReason, Health};
@@ -65,8 +66,9 @@ pub(super) fn summary(snapshot: &Snapshot) -> gst::Structure {
 pub(super) fn element_stats(
     stream: &Stream,
     pads: &[DroneTeePad],
-    caps: Option<gst::Caps>,
+    input: &Input,
 ) -> gst::Structure {
+    let losses = input.losses();
     let (totals, snapshots) = stream.snapshot(now());
     let consumers = snapshots.iter().filter_map(|snapshot| {
         let pad = pads
@@ -90,16 +92,20 @@ pub(super) fn element_stats(
         .field("max-held", saturated(totals.pool.max_held))
         .field("pool-size", saturated(totals.pool.pool_size))
         .field("requested-keyframes", totals.keyframe_requests)
+        .field("input-gaps", losses.gaps)
+        .field("input-missing", losses.missing)
+        .field("input-disconts", losses.disconts)
+        .field("input-corrupted", losses.corrupted)
         .field("consumers", gst::Array::from_values(consumers))
         .build();
-    if let Some(caps) = caps {
+    if let Some(caps) = input.caps() {
         stats.set("caps", caps);
     }
     stats
 }
 
 /// The same as plain data.
-pub(super) fn health(stream: &Stream, pads: &[DroneTeePad]) -> Health {
+pub(super) fn health(stream: &Stream, pads: &[DroneTeePad], input: &Input) -> Health {
     let (totals, snapshots) = stream.snapshot(now());
     let consumers = snapshots.into_iter().map(|snapshot| {
         let mut p99 = [0; 2];
@@ -125,6 +131,7 @@ pub(super) fn health(stream: &Stream, pads: &[DroneTeePad]) -> Health {
         last_frame_age: totals.last_frame_age.map(Duration::from_nanos),
         held: totals.pool.held,
         max_held: totals.pool.max_held,
+        input: input.losses(),
         consumers: consumers.collect(),
     }
 }

@@ -32,6 +32,7 @@ mod flushing;
 mod frames;
 mod gop_cache;
 mod handlers;
+mod input_losses;
 mod isolation;
 mod latency;
 mod lifetimes;

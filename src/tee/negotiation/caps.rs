@@ -54,6 +54,15 @@ pub(in crate::tee) fn template() -> &'static gst::Caps {
     &TEMPLATE
 }
 
+/// True if frames of these caps come in the order of their times; others may be coded out of it.
+pub(in crate::tee) fn comes_in_order(caps: &gst::CapsRef) -> bool {
+    let name = caps.structure(0).map(|structure| structure.name().as_str());
+    name.is_some_and(|name| {
+        matches!(name, "video/x-raw" | "video/x-bayer" | "video/x-jpeg")
+            || name.starts_with("image/")
+    })
+}
+
 /// What a branch answered to CAPS.
 #[derive(Debug, Clone)]
 pub(in crate::tee) struct CapsAnswer<T> {

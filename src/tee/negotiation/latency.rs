@@ -14,6 +14,13 @@ pub(in crate::tee) fn frame_duration(caps: &gst::CapsRef) -> Option<gst::ClockTi
     (numer != 0).then(|| gst::ClockTime::SECOND.mul_div_floor(denom, numer))?
 }
 
+/// How long what a buffer holds lasts, where the caps tell: a frame, or one of its two fields.
+pub(in crate::tee) fn buffer_duration(caps: &gst::CapsRef) -> Option<gst::ClockTime> {
+    let frame = frame_duration(caps)?;
+    let fields = caps.structure(0)?.get::<&str>("interlace-mode") == Ok("alternate");
+    Some(if fields { frame / 2 } else { frame })
+}
+
 /// How long a frame lasts at that many a second.
 pub(in crate::tee) fn measured_duration(rate: f64) -> Option<gst::ClockTime> {
     (rate > 0.0).then(|| gst::ClockTime::from_nseconds((1e9 / rate) as u64))
