@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
-# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [stress|guard]…
+# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [stress|guard|beyond]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test bench
-[ $# -gt 0 ] || set -- stress guard
+[ $# -gt 0 ] || set -- stress guard beyond
 
 # Random pipelines with a seed that was never tried; a fault prints the one that repeats it.
 stress() {
@@ -18,9 +18,14 @@ guard() {
   scripts/bench.sh guard
 }
 
+# Consumers in other processes that are killed, stopped, or behind a slow link.
+beyond() {
+  cargo test --locked --all-features --test it -- --ignored beyond::
+}
+
 for part in "$@"; do
   case $part in
-    stress | guard) "$part" ;;
+    stress | guard | beyond) "$part" ;;
     *)
       echo "check: there is no part '$part'" >&2
       exit 2

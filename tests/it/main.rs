@@ -20,6 +20,7 @@ mod video;
 
 mod acceptance;
 mod accounting;
+mod beyond;
 mod busy_handler;
 mod coded;
 mod coded_streams;
