@@ -29,7 +29,7 @@ impl Aside {
             answered.then_some(own)
         });
         match answer.flatten() {
-            Some(answer) => super::gate::copy_answer(&answer, query),
+            Some(answer) => copy_answer(&answer, query),
             None => false,
         }
     }
@@ -64,4 +64,15 @@ impl Aside {
         }
         answer.ok()
     }
+}
+
+/// The answer as a query of the same kind holds it.
+pub(super) fn copy_answer(answer: &gst::QueryRef, query: &mut gst::QueryRef) -> bool {
+    if let Some(structure) = answer.structure() {
+        let own = query.structure_mut();
+        for (field, value) in structure.iter() {
+            own.set_value(field, value.clone());
+        }
+    }
+    true
 }

@@ -9,7 +9,8 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use once_cell::sync::OnceCell;
 
-use super::keeper::{Fault, Keeper};
+use super::notices::Fault;
+use super::shared::Shared;
 
 glib::wrapper! {
     pub struct Cell(ObjectSubclass<imp::Cell>)
@@ -32,9 +33,9 @@ impl Cell {
         cell
     }
 
-    pub(super) fn attach(&self, keeper: &Arc<Keeper>) {
+    pub(super) fn attach(&self, shared: &Arc<Shared>) {
         // It is attached once.
-        let _ = self.imp().keeper.set(Arc::downgrade(keeper));
+        let _ = self.imp().shared.set(Arc::downgrade(shared));
     }
 }
 
@@ -43,7 +44,7 @@ mod imp {
 
     #[derive(Default)]
     pub struct Cell {
-        pub(super) keeper: OnceCell<Weak<Keeper>>,
+        pub(super) shared: OnceCell<Weak<Shared>>,
     }
 
     #[glib::object_subclass]
@@ -59,12 +60,16 @@ mod imp {
 
     impl BinImpl for Cell {
         fn handle_message(&self, message: gst::Message) {
-            let Some(keeper) = self.keeper.get().and_then(Weak::upgrade) else {
+            let Some(shared) = self.shared.get().and_then(Weak::upgrade) else {
                 return;
             };
             match message.view() {
-                gst::MessageView::Error(error) => content_failed(&keeper, error),
-                gst::MessageView::Eos(_) => keeper.content_ended(&message),
+                gst::MessageView::Error(error) => content_failed(&shared, error),
+                gst::MessageView::Eos(_) => {
+                    let mut state = shared.lock();
+                    state.content_ended(message.seqnum());
+                    shared.report(state);
+                }
                 // The gate tells of the start of the stream. In NULL, as the cell is, GstBin ignores
                 // ASYNC_START and ASYNC_DONE by itself.
                 gst::MessageView::StreamStart(_) => {}
@@ -74,8 +79,8 @@ mod imp {
     }
 
     /// It goes no further.
-    fn content_failed(keeper: &Keeper, error: &gst::message::Error) {
-        let Some(life) = keeper.lock().course.current() else {
+    fn content_failed(shared: &Shared, error: &gst::message::Error) {
+        let Some(life) = shared.lock().course.current() else {
             return;
         };
         let fault = Fault {
@@ -84,6 +89,6 @@ mod imp {
             debug: error.debug().map(Into::into).unwrap_or_default(),
             is_final: false,
         };
-        keeper.fail(life, fault);
+        shared.fail(life, fault);
     }
 }

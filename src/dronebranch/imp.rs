@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The bin's subclass: properties, children, states, and what the application asks and sends.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use glib::prelude::*;
@@ -13,7 +12,7 @@ use super::cell::Cell;
 use super::keeper::Keeper;
 use super::life::Order;
 use super::settings::{self, BranchState};
-use super::{CAT, aside, content, inside};
+use super::{CAT, aside, content, supervisor};
 
 #[derive(Default)]
 pub struct DroneBranch {
@@ -48,9 +47,28 @@ impl DroneBranch {
         let template = self.obj().pad_template("sink")?;
         let pad = gst::GhostPad::builder_from_template(&template).build();
         self.set_own_pad(Some(pad.clone()));
-        self.keeper()?.adopt(&pad);
+        self.adopt(&pad);
         let added = self.obj().add_pad(&pad);
         added.ok().map(|()| pad.upcast())
+    }
+
+    /// Leads a pad of the bin to the gate.
+    fn adopt(&self, pad: &gst::GhostPad) {
+        if let Some(keeper) = self.keeper() {
+            keeper.contents.adopt(pad, keeper.gate.pad());
+        }
+    }
+
+    /// A pad was added. It is led to the gate once the branch takes frames: before, whatever links it may
+    /// find that the link is not possible, and take the pads away again.
+    fn pad_added(&self, pad: &gst::Pad) {
+        let starts = |keeper: &Arc<Keeper>| !keeper.shared.lock().is_stopped();
+        if pad.direction() == gst::PadDirection::Sink
+            && let Some(ghost) = pad.downcast_ref()
+            && self.keeper().is_some_and(starts)
+        {
+            self.adopt(ghost);
+        }
     }
 
     /// Elements that are added come with a pad that the application makes.
@@ -79,34 +97,29 @@ impl DroneBranch {
             );
             return;
         }
-        let old = keeper.settings().description;
-        let has_children = |bin: gst::Bin| !bin.children().is_empty();
-        if old.is_none() && keeper.lock().content.clone().is_some_and(has_children) {
-            gst::error!(
-                CAT,
-                imp = self,
-                "The bin has elements of its own, and takes no description"
-            );
+        let old = keeper.shared.settings().description;
+        let described = keeper
+            .contents
+            .describe(old.as_deref(), description.as_deref());
+        if let Err(error) = described {
+            gst::error!(CAT, imp = self, "{error}");
             return;
         }
-        let new = match description.as_deref().map(content::parse) {
-            None => Some(content::new()),
-            Some(Ok(content)) => Some(content),
-            Some(Err(error)) => {
-                // The branch fails with it as it starts: the pipeline may be in flight.
-                gst::error!(CAT, imp = self, "Bad description: {error}");
-                None
-            }
-        };
-        let settings = keeper.settings.lock();
-        settings.unwrap_or_else(PoisonError::into_inner).description = description;
-        if let Err(error) = keeper.replace_content(new) {
-            gst::error!(CAT, imp = self, "{error}");
-        }
-        if let Err(error) = keeper.provide_content() {
+        let provided = keeper.contents.provide(description.as_deref());
+        keeper
+            .shared
+            .set(|settings| settings.description = description);
+        if let Err(error) = provided {
             gst::debug!(CAT, imp = self, "No content yet: {error}");
         }
         self.ensure_pad();
+    }
+
+    /// What the content failed of last, after the path of the element that said so.
+    fn last_error(&self, keeper: &Keeper) -> Option<String> {
+        let (source, message) = keeper.shared.lock().last_error.clone()?;
+        let source = source.unwrap_or_else(|| self.obj().path_string().into());
+        Some(format!("{source}: {message}"))
     }
 
     // ---- states --------------------------------------------------------------------------------
@@ -130,14 +143,17 @@ impl DroneBranch {
         for pad in self.obj().sink_pads() {
             if let Some(ghost) = pad.downcast_ref() {
                 // Its target may have been set after it was added.
-                keeper.adopt(ghost);
+                self.adopt(ghost);
             }
         }
-        let started = keeper.gate.set_active(true).is_ok() && keeper.start().is_ok();
-        started.then_some(()).ok_or_else(|| {
+        let watch = keeper.prepare();
+        let active = keeper.gate.pad().set_active(true).is_ok();
+        if !active || supervisor::start(keeper, watch).is_err() {
             gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread"]);
-            gst::StateChangeError
-        })
+            return Err(gst::StateChangeError);
+        }
+        keeper.start();
+        Ok(())
     }
 
     /// A pipeline that stops stops all its branches at a time: each may take its `stop-timeout`.
@@ -150,9 +166,9 @@ impl DroneBranch {
             && let (_, _, gst::State::Null | gst::State::Ready) =
                 pipeline.state(gst::ClockTime::ZERO)
         {
-            let all = pipeline.iterate_recurse();
-            for branch in all.into_iter().flatten() {
+            for branch in content::descendants(pipeline) {
                 if let Some(branch) = branch.downcast_ref::<super::DroneBranch>()
+                    && !branch.is_locked_state()
                     && let Some(keeper) = branch.imp().keeper()
                 {
                     keeper.begin_stop();
@@ -168,7 +184,7 @@ impl DroneBranch {
         if let Some(keeper) = self.keeper() {
             keeper.finish_stop();
             // Deactivating does not fail.
-            let _ = keeper.gate.set_active(false);
+            let _ = keeper.gate.pad().set_active(false);
         }
     }
 }
@@ -191,15 +207,15 @@ impl ObjectImpl for DroneBranch {
         let branch = self.obj();
         let cell = Cell::new();
         let keeper = Keeper::new(&branch, cell.clone().upcast());
-        cell.attach(&keeper);
-        inside::adopt_pads(&branch, &Arc::downgrade(&keeper));
+        cell.attach(&keeper.shared);
+        branch.connect_pad_added(|branch, pad| branch.imp().pad_added(pad));
         // A branch that comes and goes is no clock for the pipeline.
         branch.set_suppressed_flags(
             gst::ElementFlags::PROVIDE_CLOCK | gst::ElementFlags::REQUIRE_CLOCK,
         );
         let made = cell
-            .add_pad(&keeper.gate)
-            .and_then(|()| keeper.replace_content(Some(content::new())));
+            .add_pad(keeper.gate.pad())
+            .and_then(|()| keeper.contents.replace(Some(content::new())));
         // The keeper is set once.
         let _ = self.keeper.set(keeper);
         if let Err(error) = made {
@@ -217,8 +233,7 @@ impl ObjectImpl for DroneBranch {
             ($field:ident) => {{
                 // The type was checked by GObject.
                 if let Ok(value) = value.get() {
-                    let settings = keeper.settings.lock();
-                    settings.unwrap_or_else(PoisonError::into_inner).$field = value;
+                    keeper.shared.set(|settings| settings.$field = value);
                 }
             }};
         }
@@ -237,7 +252,8 @@ impl ObjectImpl for DroneBranch {
         let Some(keeper) = self.keeper() else {
             return pspec.default_value().clone();
         };
-        let settings = keeper.settings();
+        let settings = keeper.shared.settings();
+        let counts = || keeper.shared.lock().course.counts;
         match pspec.name() {
             "description" => settings.description.to_value(),
             "restart" => settings.restart.to_value(),
@@ -245,12 +261,12 @@ impl ObjectImpl for DroneBranch {
             "restart-delay-max" => settings.restart_delay_max.to_value(),
             "max-restarts" => settings.max_restarts.to_value(),
             "stop-timeout" => settings.stop_timeout.to_value(),
-            "state" => BranchState::from(keeper.lock().course.state()).to_value(),
-            "failures" => keeper.lock().course.counts.failures.to_value(),
-            "restarts" => keeper.lock().course.counts.restarts.to_value(),
-            "abandoned" => keeper.lock().course.counts.abandoned.to_value(),
-            "dropped" => keeper.dropped.load(Ordering::Relaxed).to_value(),
-            "last-error" => keeper.lock().last_error.to_value(),
+            "state" => BranchState::from(keeper.shared.lock().course.state()).to_value(),
+            "failures" => counts().failures.to_value(),
+            "restarts" => counts().restarts.to_value(),
+            "abandoned" => counts().abandoned.to_value(),
+            "dropped" => keeper.gate.dropped().to_value(),
+            "last-error" => self.last_error(keeper).to_value(),
             _ => pspec.default_value().clone(),
         }
     }
@@ -358,7 +374,7 @@ impl ElementImpl for DroneBranch {
             return false;
         };
         if let gst::EventView::Latency(latency) = event.view() {
-            keeper.lock().latency = Some(latency.latency());
+            keeper.contents.note_latency(latency.latency());
             if let Some(content) = keeper.running_content() {
                 // A sink that knows no latency is no failure of the pipeline's.
                 self.aside.send_event(&content, event);
@@ -367,7 +383,7 @@ impl ElementImpl for DroneBranch {
         }
         if event.is_upstream() {
             // Not through the content, which may be down.
-            return keeper.gate.push_event(event);
+            return keeper.gate.pad().push_event(event);
         }
         let pad = self.obj().sink_pads().into_iter().next();
         pad.is_some_and(|pad| pad.send_event(event))
@@ -379,24 +395,18 @@ impl BinImpl for DroneBranch {
         let Some(keeper) = self.keeper() else {
             return self.parent_add_element(element);
         };
-        let content = keeper.open_content()?;
+        if keeper.shared.settings().description.is_some() {
+            let text = "The description says what is in it";
+            return Err(gst::loggable_error!(CAT, "{text}"));
+        }
         self.make_way();
-        let added = content.add(element);
-        added.map_err(|error| gst::loggable_error!(CAT, "{error}"))
+        keeper.contents.add(element)
     }
 
     fn remove_element(&self, element: &gst::Element) -> Result<(), gst::LoggableError> {
-        let parent = element
-            .parent()
-            .and_then(|parent| parent.downcast::<gst::Bin>().ok());
-        let content = self
+        let removed = self
             .keeper()
-            .and_then(|keeper| keeper.lock().content.clone());
-        match content.filter(|content| parent.as_ref() == Some(content)) {
-            Some(content) => content
-                .remove(element)
-                .map_err(|error| gst::loggable_error!(CAT, "{error}")),
-            None => self.parent_remove_element(element),
-        }
+            .and_then(|keeper| keeper.contents.remove(element));
+        removed.unwrap_or_else(|| self.parent_remove_element(element))
     }
 }

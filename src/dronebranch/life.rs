@@ -11,13 +11,15 @@
 //! under a thread that hangs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::Duration;
 
 use gst::prelude::*;
 
 use super::CAT;
 use super::content::{self, now};
+use super::contents::Stock;
 use super::course::LifeId;
 use super::slot::Slot;
 
@@ -59,16 +61,20 @@ struct Orders {
 pub(super) trait Host: Send + Sync + 'static {
     /// The content to bring up, which is in the bin, and its sink pad. `None`: there is none, and
     /// the host knows.
-    fn content(&self, life: LifeId) -> Option<(gst::Bin, gst::Pad)>;
+    fn content(&self, life: LifeId) -> Option<Stock>;
     /// The content is up for the first time; what it gets first, or `None` if it is not wanted.
     fn is_up(&self, life: &Arc<Life>) -> Option<Vec<gst::Event>>;
     /// Frames go in from now on.
     fn is_fed(&self, life: &Arc<Life>);
     fn has_failed(&self, life: LifeId, error: glib::Error);
+    /// The content, which can not say so itself, has come to its end of the stream.
+    fn has_ended(&self, life: LifeId, seqnum: gst::Seqnum);
     /// The content is down.
     fn is_over(&self, life: &Arc<Life>);
     fn upstream_event(&self, life: LifeId, event: gst::Event) -> bool;
     fn upstream_query(&self, life: LifeId, query: &mut gst::QueryRef) -> bool;
+    /// The pad from which frames come.
+    fn source(&self) -> gst::Pad;
 }
 
 pub(super) struct Life {
@@ -76,7 +82,10 @@ pub(super) struct Life {
     pub(super) slot: Slot<Item, Answer>,
     /// Linked to the content's pad by the state thread.
     pub(super) feed: gst::Pad,
-    content: Mutex<Option<gst::Bin>>,
+    /// Set by the state thread when it gets its first order.
+    stock: OnceLock<Stock>,
+    /// Set by the feeding thread when it begins.
+    feeder: OnceLock<ThreadId>,
     orders: Mutex<Orders>,
     changed: Condvar,
     /// When the first frame went in; 0 before. Written by the feeding thread.
@@ -94,7 +103,8 @@ impl Life {
             id,
             slot: Slot::new(),
             feed: feed_pad(id, host),
-            content: Mutex::default(),
+            stock: OnceLock::new(),
+            feeder: OnceLock::new(),
             orders: Mutex::default(),
             changed: Condvar::new(),
             first_frame: AtomicU64::new(0),
@@ -110,8 +120,7 @@ impl Life {
     }
 
     pub(super) fn content(&self) -> Option<gst::Bin> {
-        let content = self.content.lock();
-        content.unwrap_or_else(PoisonError::into_inner).clone()
+        self.stock.get().map(|stock| stock.content.clone())
     }
 
     // ---- orders, from any thread -----------------------------------------------------------
@@ -128,9 +137,8 @@ impl Life {
         self.changed.notify_all();
     }
 
-    /// Waits until the content is down, at most until `deadline`; false if it is not.
-    pub(super) fn wait_over(&self, deadline: Instant) -> bool {
-        let patience = deadline.saturating_duration_since(Instant::now());
+    /// Waits until the content is down, at most for `patience`; false if it is not.
+    pub(super) fn wait_over(&self, patience: Duration) -> bool {
         let (orders, _) = self
             .changed
             .wait_timeout_while(self.lock(), patience, |orders| !orders.is_over)
@@ -139,6 +147,11 @@ impl Life {
     }
 
     // ---- signs ---------------------------------------------------------------------------------
+
+    /// How much longer than others the content may take, ns.
+    pub(super) fn grace(&self) -> u64 {
+        self.stock.get().map_or(0, |stock| stock.grace)
+    }
 
     pub(super) fn is_over(&self) -> bool {
         self.lock().is_over
@@ -212,11 +225,11 @@ impl Life {
     }
 
     fn connect<H: Host>(&self, host: &Weak<H>) {
-        let content = host.upgrade().and_then(|host| host.content(self.id));
-        let Some((content, entry)) = content else {
-            return;
-        };
-        *self.content.lock().unwrap_or_else(PoisonError::into_inner) = Some(content);
+        let stock = host.upgrade().and_then(|host| host.content(self.id));
+        let Some(stock) = stock else { return };
+        let entry = stock.entry.clone();
+        // It connects once.
+        let _ = self.stock.set(stock);
         let active = self.feed.set_active(true).is_ok();
         let check = gst::PadLinkCheck::empty();
         if !active || self.feed.link_full(&entry, check).is_err() {
@@ -243,13 +256,10 @@ impl Life {
         changed.is_ok()
     }
 
-    fn start_feeding<H: Host>(
-        self: &Arc<Self>,
-        host: &Weak<H>,
-    ) -> Option<std::thread::JoinHandle<()>> {
+    fn start_feeding<H: Host>(self: &Arc<Self>, host: &Weak<H>) -> Option<JoinHandle<()>> {
         let first = host.upgrade()?.is_up(self)?;
-        let life = self.clone();
-        match content::spawn("branch-feed", move || life.feed(first)) {
+        let (life, own) = (self.clone(), host.clone());
+        match content::spawn("branch-feed", move || life.feed(first, &own)) {
             Ok(feeder) => {
                 host.upgrade()?.is_fed(self);
                 Some(feeder)
@@ -261,11 +271,11 @@ impl Life {
         }
     }
 
-    fn tear_down(&self, feeder: Option<std::thread::JoinHandle<()>>) {
-        let content = self.content();
-        if let Some(content) = &content {
+    fn tear_down(&self, feeder: Option<JoinHandle<()>>) {
+        if let Some(stock) = self.stock.get() {
+            stock.relinks.keep(&stock.content);
             // Elements refuse nothing on their way down that could be mended here.
-            let _ = content.set_state(gst::State::Null);
+            let _ = stock.content.set_state(gst::State::Null);
         }
         if feeder.is_some_and(|feeder| feeder.join().is_err()) {
             gst::error!(CAT, obj = self.feed, "The feeding thread panicked");
@@ -280,7 +290,9 @@ impl Life {
 
     // ---- the feeding thread --------------------------------------------------------------------
 
-    fn feed(&self, first: Vec<gst::Event>) {
+    fn feed<H: Host>(&self, first: Vec<gst::Event>, host: &Weak<H>) {
+        // Set once, by this thread.
+        let _ = self.feeder.set(std::thread::current().id());
         for event in first {
             self.feed.push_event(event);
         }
@@ -293,12 +305,7 @@ impl Life {
                     Answer::Flow(self.feed.push(frame))
                 }
                 Item::Event(event) => {
-                    if event.type_() == gst::EventType::FlushStop {
-                        // The sinks preroll anew.
-                        self.first_frame.store(0, Ordering::Relaxed);
-                    }
-                    // Caps that are refused make the next push fail.
-                    self.feed.push_event(event);
+                    self.feed_event(event, host);
                     Answer::Event
                 }
                 Item::Query(mut query) => {
@@ -310,18 +317,64 @@ impl Life {
         }
     }
 
-    /// Delivers a flush-start around the feeding thread, by a helper thread, as a handler may wait
-    /// for a thread that hangs. Waits for it for so long.
-    pub(super) fn flush_start(&self, event: gst::Event, patience: Duration) {
+    /// Caps that are refused make the next push fail.
+    fn feed_event<H: Host>(&self, event: gst::Event, host: &Weak<H>) {
+        let (type_, seqnum) = (event.type_(), event.seqnum());
+        match type_ {
+            // The sinks preroll anew.
+            gst::EventType::FlushStop => self.first_frame.store(0, Ordering::Relaxed),
+            gst::EventType::Eos => self.end_sources(),
+            _ => {}
+        }
+        self.feed.push_event(event);
+        let can_tell =
+            |content: gst::Bin| content.element_flags().contains(gst::ElementFlags::SINK);
+        if type_ == gst::EventType::Eos
+            && !self.content().is_some_and(can_tell)
+            && let Some(host) = host.upgrade()
+        {
+            host.has_ended(self.id, seqnum);
+        }
+    }
+
+    /// The stream has ended: sources in the content, whose frames are mixed with it, would go on.
+    fn end_sources(&self) {
+        let is_source = |bin: &gst::Bin| bin.element_flags().contains(gst::ElementFlags::SOURCE);
+        if let Some(content) = self.content().filter(is_source) {
+            content.send_event(gst::event::Eos::new());
+        }
+    }
+
+    // ---- from upstream's thread --------------------------------------------------------------------
+
+    /// Hands over an event in its place in the stream, and waits until the content has it.
+    pub(super) fn pass_event(&self, event: gst::Event) {
+        if self.feeder.get() == Some(&std::thread::current().id()) {
+            // Upstream answers the content, which has asked for a seek while it had a frame.
+            self.feed.push_event(event);
+            return;
+        }
+        let is_kept = event.is_sticky() && event.type_() != gst::EventType::Eos;
+        let passed = self.slot.pass(Item::Event(event.clone()));
+        if passed.is_none() && is_kept {
+            // A flush came between: the next push delivers it, as that of any pad.
+            let _ = self.feed.store_sticky_event(&event);
+        }
+    }
+
+    /// Delivers an event around the feeding thread, by a helper thread, as a handler may wait for a
+    /// thread that hangs. Waits for it for so long.
+    pub(super) fn pass_around(&self, event: gst::Event, patience: Duration) {
         let feed = self.feed.clone();
+        let type_ = event.type_();
         let (delivered, wait) = std::sync::mpsc::channel();
-        let started = content::spawn("branch-flush", move || {
+        let started = content::spawn("branch-around", move || {
             feed.push_event(event);
             // Upstream may have left.
             let _ = delivered.send(());
         });
         if started.is_err() || wait.recv_timeout(patience).is_err() {
-            gst::warning!(CAT, obj = self.feed, "The content does not take a flush");
+            gst::warning!(CAT, obj = self.feed, "The content does not take {type_:?}");
         }
     }
 }
@@ -332,9 +385,10 @@ fn fail<H: Host>(host: &Weak<H>, life: LifeId, error: glib::Error) {
     }
 }
 
-/// A pad of the life's own: what its content asks and tells upstream ends with the life.
+/// A pad of the life's own: what its content asks and tells upstream ends with the life. For those who
+/// follow links it continues at the host's.
 fn feed_pad<H: Host>(id: LifeId, host: &Weak<H>) -> gst::Pad {
-    let [events, queries] = [host.clone(), host.clone()];
+    let [events, queries, links] = [host.clone(), host.clone(), host.clone()];
     gst::Pad::builder(gst::PadDirection::Src)
         .name(format!("feed_{id}"))
         .event_function(move |_, _, event| {
@@ -344,6 +398,10 @@ fn feed_pad<H: Host>(id: LifeId, host: &Weak<H>) -> gst::Pad {
         .query_function(move |_, _, query| {
             let host = queries.upgrade();
             host.is_some_and(|host| host.upstream_query(id, query))
+        })
+        .iterate_internal_links_function(move |_, _| {
+            let host = links.upgrade();
+            gst::Iterator::from_vec(host.map(|host| host.source()).into_iter().collect())
         })
         .build()
 }

@@ -26,28 +26,52 @@
 //! | --- | --- | --- | --- |
 //! | upstream's | the gate's functions; waits in the slot | the content, as behind any element | until the content returns or fails, a flush, or the stop |
 //! | upstream's, with a query that is not serialized | the query function of the content's sink pad | the content | without bound; content that has been busy for `stop-timeout` is not asked |
-//! | that of a FLUSH_START | waits for a helper that delivers it | the content | `stop-timeout` |
+//! | that of a FLUSH_START, or of another event that is not serialized | waits for a helper that delivers it | the content | `stop-timeout` |
 //! | a life's state thread (`life.rs`) | brings the content up and down, RECONFIGURE upstream | the content | without bound: it is left behind |
 //! | a life's feeding thread (`life.rs`) | pushes to the content | the content | without bound: it is left behind |
-//! | the supervisor (`supervisor.rs`), from READY→PAUSED to PAUSED→READY | restarts, finds out that content hangs, posts messages, notifies | the application's handlers | without bound |
+//! | the supervisor (`supervisor.rs`), one from READY→PAUSED to PAUSED→READY | restarts, finds out that content hangs, posts messages, notifies | the application's handlers | without bound |
 //! | the application's, a state change to READY or below | ends the life, leaves behind what hangs | the content's teardown | `stop-timeout`, for all branches of a pipeline that stops |
 //! | the application's, a query or LATENCY to the bin | waits for a helper that asks (`aside.rs`) | the content | 500 ms |
 //! | an element's in the content | posts to the cell: reports a failure, the end | nothing | |
 //!
 //! # State
 //!
-//! The [`keeper`](keeper::Keeper) owns all of it, under one lock: the [`course`](course::Course) with its
-//! table of transitions, which life takes frames (`route`), which one is being torn down (`old`), the newest
-//! sticky events, and whether the stream has ended. Plain parts decide and know no GStreamer object:
-//! `course` (restarts), `watch` (what counts as hung), `opening` (the first frames of a life).
+//! ```text
+//!             READY→PAUSED              the content fails
+//!   stopped ───────────────► running ──────────────────────► waiting: the old content goes down
+//!      ▲                        ▲                               │ it is down, or left behind
+//!      │ PAUSED→READY,          │ up                            ▼
+//!      │ from any state         └───────── the next one ◄──── waiting for the restart's time
+//!                                          comes up    due
+//!   failed ◄──── max-restarts in a row, restart=false, content that can not be built,
+//!                content that was left behind and has no description
+//! ```
+//!
+//! Each part owns what it decides with, and is written by its own methods only:
+//!
+//! | part | owns | promise |
+//! | --- | --- | --- |
+//! | [`course`] | the state, the row of failures, the counters | restarts, pauses and giving up are by the rules |
+//! | [`lives`] | the life that comes up, the one that takes frames, the old one, the order | one takes frames at a time; the next comes up when the old one is out of the way |
+//! | [`stream`] | sticky events, flushing, the end | a new life hears what the stream is; the end is told once |
+//! | [`notices`] | what is to be told | in order, by one thread, with no lock held |
+//! | [`contents`] | the content, its pad, its links, the latency | the cell holds at most one content, with one pad for frames |
+//! | [`relinks`] | links to pads that come and go | a life links what the one before had linked |
+//! | [`gate`] | the pad that upstream pushes into, `dropped` | upstream gets an answer whatever becomes of the content |
+//! | [`life`] | two threads and the pad that feeds the content | a thread that hangs holds up nothing but itself |
+//!
+//! [`state`] composes the first four under one lock, in [`shared`]; the [`keeper`] has all parts act. Plain
+//! logic, which knows no GStreamer object, is in [`course`], [`watch`] (what counts as hung),
+//! [`opening`] (the first frames of a life) and [`slot`].
 //!
 //! # Locks
 //!
 //! | lock | what it guards | held over |
 //! | --- | --- | --- |
-//! | the keeper's | the state | the locks below, but for the pad's |
+//! | the state's (`shared.rs`) | course, lives, stream, notices | a life's |
 //! | settings | what properties set | nothing |
-//! | a slot, a life's orders | what goes to and fro between two threads | nothing |
+//! | contents', relinks' | what is in the cell; links of lives before | nothing |
+//! | a slot's, a life's orders | what goes to and fro between two threads | nothing |
 //! | the bin's own pad | whether there is one | nothing |
 //!
 //! None is held across a push, an event, a query, a state change, a message, a notify or a callback.
@@ -59,22 +83,35 @@
 //! behind a frame in which the content hangs can not arrive: when a frame has been stuck for
 //! `stop-timeout`, the supervisor looks upstream for a pad that EOS has come to. It reads sticky events of
 //! pads only. That works behind `dronetee`, `queue` and others without their help.
+//!
+//! Sources in the content, whose frames are mixed with the stream, end with it. Content without a sink can
+//! not post EOS: it has ended when its push of EOS has returned.
+//!
+//! # A branch in a branch
+//!
+//! Content that holds branches waits for theirs: it gets their longest `stop-timeout` and half a second
+//! longer than other content (`grace`), so that the inner branch finds out what hangs in it.
 
 mod aside;
 mod cell;
 mod consumer;
 mod content;
+mod contents;
 mod course;
 mod gate;
 mod imp;
-mod inside;
 mod keeper;
 mod life;
+mod lives;
 mod notices;
 mod opening;
+mod relinks;
 mod settings;
+mod shared;
 mod slot;
+mod state;
 mod sticky;
+mod stream;
 mod supervisor;
 mod upstream;
 mod watch;

@@ -73,10 +73,12 @@ impl Settings {
         }
     }
 
-    pub(super) fn patience(&self) -> Patience {
+    /// With content that may take so much longer.
+    pub(super) fn patience(&self, grace: u64) -> Patience {
         Patience {
-            stop_timeout: self.stop_timeout,
+            stop_timeout: self.stop_timeout.saturating_add(grace),
             delay_max: self.restart_delay_max,
+            grace,
         }
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Slot<I, A> {
 
 struct Inner<I, A> {
     place: Place<I, A>,
+    /// The number of the item that was offered last. A thread that was released may see the next one,
+    /// of another thread, in its place.
+    ticket: u64,
     /// When the item was offered, or upstream was released; read by the supervisor.
     since: u64,
     /// When the content last returned; 0 never.
@@ -37,6 +40,7 @@ impl<I, A> Slot<I, A> {
         Self {
             inner: Mutex::new(Inner {
                 place: Place::Free,
+                ticket: 0,
                 since: 0,
                 returned_at: 0,
                 closed: false,
@@ -67,9 +71,14 @@ impl<I, A> Slot<I, A> {
         }
         inner.since = now();
         inner.place = Place::Offered(item);
+        inner.ticket += 1;
+        let own = inner.ticket;
         self.changed.notify_all();
         loop {
             inner = self.wait(inner);
+            if inner.ticket != own {
+                return None;
+            }
             match std::mem::replace(&mut inner.place, Place::Free) {
                 Place::Answered(answer) => {
                     self.changed.notify_all();

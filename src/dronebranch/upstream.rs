@@ -74,10 +74,17 @@ fn ended_above(sink: &gst::Pad, depth: u32) -> bool {
     if is_at_end(&source) {
         return true;
     }
-    let Some(element) = source.parent_element() else {
-        return false;
+    let sinks = match source.parent_element() {
+        Some(element) => element.sink_pads(),
+        // It feeds the content of a branch around this one.
+        None => source
+            .iterate_internal_links()
+            .next()
+            .ok()
+            .flatten()
+            .into_iter()
+            .collect(),
     };
-    let sinks = element.sink_pads();
     !sinks.is_empty()
         && sinks
             .iter()

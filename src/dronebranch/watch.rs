@@ -8,12 +8,16 @@ const LEAST_PATIENCE: u64 = 5_000_000_000;
 pub(super) struct Patience {
     pub(super) stop_timeout: u64,
     pub(super) delay_max: u64,
+    /// For branches in the content, which find out by themselves what hangs in them.
+    pub(super) grace: u64,
 }
 
 impl Patience {
     /// For content of which nothing is known but that it does not get on.
     fn long(&self) -> u64 {
-        self.delay_max.max(LEAST_PATIENCE)
+        self.delay_max
+            .max(LEAST_PATIENCE)
+            .saturating_add(self.grace)
     }
 }
 
@@ -120,6 +124,7 @@ mod tests {
     const PATIENCE: Patience = Patience {
         stop_timeout: SECOND,
         delay_max: 30 * SECOND,
+        grace: 0,
     };
 
     fn playing() -> Signs {

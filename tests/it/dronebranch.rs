@@ -7,6 +7,7 @@ mod coded;
 mod failing;
 mod general;
 mod hanging;
+mod hostile;
 mod leaks;
 mod opening;
 mod relinking;
