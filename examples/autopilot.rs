@@ -109,12 +109,9 @@ fn detect(mut frames: FrameReceiver, per_frame: Duration) {
 /// Mean difference of the luma of two frames, 0 to 255.
 fn movement(previous: &Frame, current: &Frame) -> Option<f64> {
     let (before, now) = (previous.plane(0).ok()?, current.plane(0).ok()?);
-    let sum: u64 = before
-        .iter()
-        .zip(&now)
-        .map(|(a, b)| u64::from(a.abs_diff(*b)))
-        .sum();
-    Some(sum as f64 / now.len().max(1) as f64)
+    let pairs = before.rows().flatten().zip(now.rows().flatten());
+    let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    Some(sum as f64 / (now.width() * now.height()).max(1) as f64)
 }
 
 fn detect_movement(mut frames: FrameReceiver) {

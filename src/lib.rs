@@ -25,7 +25,7 @@
 //! let mut seen = 0;
 //! while let Some(frame) = frames.recv() {
 //!     let luma = frame.plane(0)?;
-//!     assert_eq!(luma.len(), 320 * 240);
+//!     assert_eq!((luma.width(), luma.height()), (320, 240));
 //!     assert_eq!(frame.seq(), seen);
 //!     seen += 1 + frame.lost_before();
 //! }
@@ -46,9 +46,14 @@ mod park;
 mod plugin;
 mod tee;
 
-pub use api::{ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, RecvError, consumers};
+pub use api::{
+    ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, IntoIter, Iter, Next, Plane,
+    RecvError, ReferenceTimestamp, Rows, TryIter, consumers,
+};
 pub use dronebranch::DroneBranch;
-pub use facts::{ConsumerHealth, DropReason, Drops, Health, InputLosses, Ledger, State};
+pub use facts::{
+    CloseReason, ConsumerHealth, DropReason, Drops, Health, InputLosses, Ledger, State,
+};
 /// Registers the element `dronetee` for this process, for an application that links the crate.
 ///
 /// To be called after `gst::init()` and before a pipeline with a `dronetee` is built; more than

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What can go wrong in the Rust API.
 
+use crate::facts::CloseReason;
+
 /// Why a call of the Rust API failed. Nothing is lost by a failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,16 +74,16 @@ impl std::error::Error for Error {}
 pub enum RecvError {
     /// None came (in time).
     Empty,
-    /// The stream ended or stopped, or the consumer was evicted or released.
-    Closed,
+    /// The stream is over for this receiver, and why.
+    Closed(CloseReason),
 }
 
 impl std::fmt::Display for RecvError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "no frame is waiting",
-            Self::Closed => "the stream has ended",
-        })
+        match self {
+            Self::Empty => f.write_str("no frame is waiting"),
+            Self::Closed(reason) => reason.fmt(f),
+        }
     }
 }
 

@@ -1,31 +1,42 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A frame as a [`FrameReceiver`](crate::FrameReceiver) gets it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::error::Error;
-use crate::tee::Handle;
+use super::plane::{Layout, Plane};
+use super::reference::ReferenceTimestamp;
+use crate::tee::{Handle, now};
 
-/// Caps of a frame, with what they say about raw video.
-#[derive(Debug)]
-pub(super) struct Format {
-    pub(super) caps: gst::Caps,
+/// What was in force when a frame came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    pub(super) caps: Option<gst::Caps>,
+    /// What they say about raw video.
     pub(super) info: Option<gst_video::VideoInfo>,
+    pub(super) segment: Option<gst::Segment>,
 }
 
 /// One frame: the publisher's memory, shared with all other consumers and never copied.
 ///
 /// A clone is another reference. The buffer goes back to its pool when the last frame, and the
-/// last [`Bytes`] made of it, are gone. Nothing here blocks but the mapping of device memory.
+/// last [`Bytes`] and [`Plane`] made of it, are gone; until then it counts as `held`. It may be kept as
+/// long as one likes, beyond its receiver and its pipeline, on any thread: nothing here blocks but the
+/// mapping of device memory, and nothing ends with the stream.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub(super) buffer: gst::Buffer,
-    pub(super) format: Option<Arc<Format>>,
+    pub(super) context: Arc<Context>,
     pub(super) seq: u64,
+    pub(super) run: u64,
     pub(super) lost_before: u64,
+    /// When it was published, monotonic ns.
+    pub(super) arrived: u64,
+    /// The context's, with the strides of this buffer, where these are others.
+    pub(super) own_info: OnceLock<Option<Box<gst_video::VideoInfo>>>,
     // After the buffer: as long as this lives, the buffer counts as out.
     pub(super) handle: Arc<Handle>,
 }
@@ -44,33 +55,105 @@ impl AsRef<[u8]> for Pixels {
     }
 }
 
-/// Where a plane lies in the bytes of the buffer.
-struct Layout {
-    offset: usize,
-    size: usize,
-    /// What there has to be of that: the last row may end with its pixels.
-    least: usize,
-}
-
+/// What is known of the frame, without looking at its pixels.
 impl Frame {
-    /// The buffer, with its metadata.
+    /// The buffer, with its metadata and flags.
+    ///
+    /// A reference of the application's own to it (`frame.buffer().to_owned()`) is not known here,
+    /// and does not count as `held`.
     pub fn buffer(&self) -> &gst::Buffer {
         &self.buffer
     }
 
-    /// When the frame is to be shown, ns in the time of its segment; `None` where upstream set none.
+    /// The buffer without the frame around it, for example for an `appsrc`.
+    ///
+    /// It does not count as `held` any more: if the application keeps buffers of a small pool, it
+    /// sets the element's `max-held` lower by that many.
+    pub fn into_buffer(self) -> gst::Buffer {
+        self.buffer
+    }
+
+    /// The frame as an `appsink` would give it: the buffer with its caps and its segment. For the
+    /// sample holds what is said of [`into_buffer()`](Self::into_buffer).
+    pub fn to_sample(&self) -> gst::Sample {
+        gst::Sample::builder()
+            .buffer(&self.buffer)
+            .caps_if_some(self.context.caps.as_ref())
+            .segment_if_some(self.context.segment.as_ref())
+            .build()
+    }
+
+    /// When the frame is to be shown, in the time of its segment; `None` where upstream set none.
     pub fn pts(&self) -> Option<gst::ClockTime> {
         self.buffer.pts()
     }
 
-    /// The caps of the frame; `None` where upstream sent none.
-    pub fn caps(&self) -> Option<&gst::Caps> {
-        self.format.as_ref().map(|format| &format.caps)
+    /// When the frame is to be decoded, in the time of its segment; `None` where upstream set none,
+    /// which is usual for raw video.
+    pub fn dts(&self) -> Option<gst::ClockTime> {
+        self.buffer.dts()
     }
 
-    /// Size, format and frame rate, if the frame is raw video.
-    pub fn video_info(&self) -> Option<&gst_video::VideoInfo> {
-        self.format.as_ref()?.info.as_ref()
+    /// How long the frame is shown; `None` where upstream set none.
+    pub fn duration(&self) -> Option<gst::ClockTime> {
+        self.buffer.duration()
+    }
+
+    /// When the frame is to be shown, as time since the pipeline began to play; `None` where the frame
+    /// has no time, or one outside of its segment.
+    pub fn running_time(&self) -> Option<gst::ClockTime> {
+        let segment = self.context.segment.as_ref()?;
+        let segment = segment.downcast_ref::<gst::ClockTime>()?;
+        segment.to_running_time(self.buffer.pts()?)
+    }
+
+    /// How long ago the frame was published: its wait in the queue, and what it took since then.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(now().saturating_sub(self.arrived))
+    }
+
+    /// When the frame was captured by another clock, where the buffer says so: the first of its
+    /// reference timestamps.
+    ///
+    /// `rtspsrc add-reference-timestamp-meta=true` adds the camera's NTP time.
+    pub fn reference_timestamp(&self) -> Option<ReferenceTimestamp> {
+        let meta = self.buffer.meta::<gst::ReferenceTimestampMeta>()?;
+        Some(ReferenceTimestamp::new(&meta))
+    }
+
+    /// False for a delta frame, which needs every frame back to the last keyframe; true for every
+    /// frame of raw video.
+    pub fn is_keyframe(&self) -> bool {
+        !self.has(gst::BufferFlags::DELTA_UNIT)
+    }
+
+    /// True if it does not continue the frame that this consumer got before: after a loss, a seek or
+    /// a restart. Memory that cannot be shared is passed on unmarked: [`lost_before()`] tells of losses
+    /// in any case.
+    ///
+    /// [`lost_before()`]: Self::lost_before
+    pub fn is_discont(&self) -> bool {
+        self.has(gst::BufferFlags::DISCONT)
+    }
+
+    /// True if upstream says that the data is damaged, as a decoder does of a picture that it had to
+    /// guess at.
+    pub fn is_corrupted(&self) -> bool {
+        self.has(gst::BufferFlags::CORRUPTED)
+    }
+
+    /// True if it stands for a gap in the stream, and its pixels mean nothing.
+    pub fn is_gap(&self) -> bool {
+        self.has(gst::BufferFlags::GAP)
+    }
+
+    fn has(&self, flag: gst::BufferFlags) -> bool {
+        self.buffer.flags().contains(flag)
+    }
+
+    /// The caps of the frame; `None` where upstream sent none.
+    pub fn caps(&self) -> Option<&gst::Caps> {
+        self.context.caps.as_ref()
     }
 
     /// Which frame of the stream this is: frames published before it since READY→PAUSED.
@@ -78,19 +161,43 @@ impl Frame {
         self.seq
     }
 
-    /// How many frames this consumer lost since the frame that it got before.
+    /// Which run of the stream this is of: how often the element went from READY to PAUSED, from 1.
+    /// Where it differs from the last frame's, the pipeline was restarted, and
+    /// [`seq()`](Self::seq) began anew.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// How many frames this consumer lost since the frame that it got before, or since it joined. A
+    /// restart begins at zero.
     pub fn lost_before(&self) -> u64 {
         self.lost_before
     }
+}
 
-    /// All bytes of the frame, mapped and not copied.
+/// The pixels.
+impl Frame {
+    /// Size, format and frame rate, with the strides and offsets of this very buffer; `None` if the
+    /// frame is not raw video.
     ///
-    /// Device memory is mapped by this call, which can take its time. Strides and offsets are in
-    /// the buffer's `VideoMeta` or, without one, in [`video_info`](Self::video_info).
+    /// Strides differ from those of `VideoInfo::from_caps` where rows are padded.
+    pub fn video_info(&self) -> Option<&gst_video::VideoInfo> {
+        let info = self.context.info.as_ref()?;
+        let own = self
+            .own_info
+            .get_or_init(|| own_info(&self.buffer, info).map(Box::new));
+        Some(own.as_deref().unwrap_or(info))
+    }
+
+    /// All bytes of the frame as they are in memory, mapped and not copied.
+    ///
+    /// For coded video this is the access unit. Of raw video it is all planes with all padding, of which
+    /// nothing is known here: [`plane()`](Self::plane) has the rows. Device memory is mapped by this
+    /// call, which can take its time.
     ///
     /// # Errors
     ///
-    /// [`Error::SeveralMemories`] if the frame is not in one memory, see [`plane`](Self::plane);
+    /// [`Error::SeveralMemories`] if the frame is not in one memory, see [`plane()`](Self::plane);
     /// [`Error::Map`] if it cannot be read.
     pub fn pixels(&self) -> Result<Bytes, Error> {
         match self.buffer.n_memory() {
@@ -100,21 +207,31 @@ impl Frame {
         }
     }
 
-    /// The bytes of a plane, mapped and not copied: stride × rows of it, less what the last row
-    /// lacks of its stride.
+    /// How many planes the frame has; 0 if it is not raw video.
+    pub fn n_planes(&self) -> usize {
+        let info = self.context.info.as_ref();
+        info.map_or(0, |info| info.n_planes() as usize)
+    }
+
+    /// A plane with its rows, mapped and not copied.
     ///
-    /// Only the memory that the plane is in is mapped.
+    /// Only the memory that the plane is in is mapped, by this call, which can take its time where it
+    /// is a device's.
     ///
     /// # Errors
     ///
-    /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Layout`], [`Error::Map`], or
-    /// [`Error::SeveralMemories`] if the plane itself is in more than one.
-    pub fn plane(&self, plane: usize) -> Result<Bytes, Error> {
+    /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Layout`] (among others of tiled
+    /// formats, and of `DMA_DRM`), [`Error::Map`], or [`Error::SeveralMemories`] if the plane itself is
+    /// in more than one.
+    pub fn plane(&self, plane: usize) -> Result<Plane, Error> {
+        let info = self.video_info().ok_or(Error::NotRawVideo)?;
         let Layout {
             offset,
             size,
             least,
-        } = self.layout(plane)?;
+            geometry,
+        } = Layout::of(info, plane)?;
+        self.check_meta(info)?;
         let (memories, skip) = self
             .buffer
             .find_memory(offset..offset + 1)
@@ -123,52 +240,53 @@ impl Frame {
         let available = self.buffer.peek_memory(memory).size() - skip;
         if available < size {
             let last = memory + 1 == self.buffer.n_memory();
-            if !last && !self.plane_begins(offset + available) {
+            let next_begins = info.offset().contains(&(offset + available));
+            if !last && !next_begins {
                 return Err(Error::SeveralMemories);
             }
             if available < least {
                 return Err(Error::Layout);
             }
         }
-        Ok(self.map(memory)?.slice(skip..skip + size.min(available)))
+        let data = self.map(memory)?.slice(skip..skip + size.min(available));
+        Ok(Plane::new(data, geometry))
     }
 
-    fn layout(&self, plane: usize) -> Result<Layout, Error> {
+    /// All planes, each as [`plane()`](Self::plane) gives it; none if the frame is not raw video.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plane()`](Self::plane), for the first plane that has one.
+    pub fn planes(&self) -> Result<Vec<Plane>, Error> {
+        (0..self.n_planes()).map(|n| self.plane(n)).collect()
+    }
+
+    /// The frame for code that is written against `gstreamer-video`, with all planes mapped, tiled
+    /// formats too. It borrows the frame; strides and offsets are this buffer's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRawVideo`], [`Error::Layout`] if the buffer's metadata contradict its caps,
+    /// [`Error::Map`] if it cannot be read or is too small.
+    pub fn video_frame(&self) -> Result<gst_video::VideoFrameRef<&gst::BufferRef>, Error> {
         let info = self.video_info().ok_or(Error::NotRawVideo)?;
-        let planes = self.planes(info);
-        let (offset, stride) = *planes.get(plane).ok_or(Error::NoSuchPlane(plane))?;
-        if info.format_info().is_tiled() {
+        self.check_meta(info)?;
+        if !info.is_valid() {
             return Err(Error::Layout);
         }
-        // Rows from the bottom up have a negative stride.
-        let stride = usize::try_from(stride).map_err(|_| Error::Layout)?;
-        let rows = rows(info, plane);
-        let size = stride.checked_mul(rows).filter(|size| *size > 0);
-        let size = size.ok_or(Error::Layout)?;
-        offset.checked_add(size).ok_or(Error::Layout)?;
-        let row = row_bytes(info, plane).map_or(stride, |row| row.min(stride));
-        Ok(Layout {
-            offset,
-            size,
-            least: size - stride + row,
-        })
+        gst_video::VideoFrameRef::from_buffer_ref_readable(&self.buffer, info)
+            .map_err(|_| Error::Map)
     }
 
-    /// Offsets and strides of the planes.
-    fn planes(&self, info: &gst_video::VideoInfo) -> SmallVec<[(usize, i32); 4]> {
-        let pairs = |offsets: &[usize], strides: &[i32]| {
-            let offsets = offsets.iter().take(info.n_planes() as usize).copied();
-            offsets.zip(strides.iter().copied()).collect()
+    /// The buffer's own description is of frames like this.
+    fn check_meta(&self, info: &gst_video::VideoInfo) -> Result<(), Error> {
+        let Some(meta) = self.buffer.meta::<gst_video::VideoMeta>() else {
+            return Ok(());
         };
-        match self.buffer.meta::<gst_video::VideoMeta>() {
-            Some(meta) => pairs(meta.offset(), meta.stride()),
-            None => pairs(info.offset(), info.stride()),
-        }
-    }
-
-    fn plane_begins(&self, at: usize) -> bool {
-        self.video_info()
-            .is_some_and(|info| self.planes(info).iter().any(|(offset, _)| *offset == at))
+        let fits = meta.format() == info.format()
+            && meta.width() >= info.width()
+            && meta.height() >= info.field_height();
+        fits.then_some(()).ok_or(Error::Layout)
     }
 
     fn map(&self, index: usize) -> Result<Bytes, Error> {
@@ -184,29 +302,15 @@ impl Frame {
     }
 }
 
-/// Bytes from the first pixel of a row to the end of its last, where pixels are whole bytes apart.
-fn row_bytes(info: &gst_video::VideoInfo, plane: usize) -> Option<usize> {
-    let format = info.format_info();
-    let components = 0..info.n_components() as usize;
-    let of_plane = components.filter(|c| format.plane()[*c] as usize == plane);
-    let ends = of_plane.map(|c| {
-        let pixels = format.scale_width(c as u8, info.width()) as usize;
-        let apart = usize::try_from(format.pixel_stride()[c]).ok()?;
-        let bits = format.depth()[c] + format.shift()[c];
-        let bytes = bits.div_ceil(8) as usize;
-        let apart = Some(apart).filter(|apart| *apart > 0)?;
-        Some(format.poffset()[c] as usize + pixels.checked_sub(1)? * apart + bytes)
-    });
-    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
-}
-
-/// Rows of a plane, subsampling and fields taken into account.
-fn rows(info: &gst_video::VideoInfo, plane: usize) -> usize {
-    let format = info.format_info();
-    let mut components = format.plane().iter().take(info.n_components() as usize);
-    match components.position(|p| *p as usize == plane) {
-        Some(component) => format.scale_height(component as u8, info.field_height()) as usize,
-        // No component lies in a palette of 256 colours.
-        None => 256,
+/// `info` with the strides and offsets that the buffer has for itself, if it has any.
+fn own_info(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<gst_video::VideoInfo> {
+    let meta = buffer.meta::<gst_video::VideoMeta>()?;
+    let (offsets, strides) = (meta.offset(), meta.stride());
+    let planes = info.n_planes() as usize;
+    let is_same = offsets == &info.offset()[..planes] && strides == &info.stride()[..planes];
+    if meta.format() != info.format() || offsets.len() != planes || is_same {
+        return None;
     }
+    let own = gst_video::VideoInfo::builder_from_info(info);
+    own.offset(offsets).stride(strides).build().ok()
 }

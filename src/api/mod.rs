@@ -3,12 +3,18 @@
 
 mod error;
 mod frame;
+mod plane;
 mod publisher;
 mod receiver;
+mod reference;
 mod subscription;
+mod waiting;
 
 pub use error::{Error, RecvError};
 pub use frame::Frame;
+pub use plane::{Plane, Rows};
 pub use publisher::{FramePublisher, consumers};
 pub use receiver::FrameReceiver;
+pub use reference::ReferenceTimestamp;
 pub use subscription::ConsumerBuilder;
+pub use waiting::{IntoIter, Iter, Next, TryIter};

@@ -2,13 +2,15 @@
 //! A consumer in this process: it takes from the same queue as a src pad's thread would.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::RecvError;
-use super::frame::{Format, Frame};
-use crate::fanout::{Done, Outcome, Stamp, Taken};
+use super::frame::{Context as FrameContext, Frame};
+use super::waiting::{Iter, Next, TryIter};
+use crate::facts::CloseReason;
+use crate::fanout::{Done, Outcome, Stamp, Taken, TakenFrame};
 use crate::park::thread_waker;
 use crate::tee::{Handle, Item, Place, now};
 
@@ -29,31 +31,21 @@ thread_local! {
 ///
 /// It is a [`Stream`](futures_core::Stream) too, which works on any runtime and without one: what
 /// it is polled with is woken by the thread that publishes. A wait may be given up at any time
-/// without losing a frame. With `StreamExt` of `futures` or `tokio-stream` it is
-/// `frames.next().await`, without it:
-///
-/// ```no_run
-/// # async fn example(mut frames: gstdronetee::FrameReceiver) {
-/// use futures_core::Stream;
-/// use std::{future::poll_fn, pin::Pin};
-///
-/// while let Some(frame) = poll_fn(|cx| Pin::new(&mut frames).poll_next(cx)).await {
-///     println!("frame {}", frame.seq());
-/// }
-/// # }
-/// ```
+/// without losing a frame. [`next()`](Self::next) needs no further crate.
 #[must_use = "dropping it releases the consumer"]
 #[derive(Debug)]
 pub struct FrameReceiver {
     place: Place,
     in_flight: Option<InFlight>,
-    format: Option<Arc<Format>>,
+    context: Arc<FrameContext>,
     /// The session that frames are taken in.
     session: Stamp,
     /// Something came since the last `None`, which tells once that a session is over.
     begun: bool,
     /// EOS, or evicted: closed until the stream begins anew.
-    ended: bool,
+    ended: Option<CloseReason>,
+    /// What was told last, until there is a frame.
+    closed: Option<CloseReason>,
 }
 
 #[derive(Debug)]
@@ -71,8 +63,9 @@ impl FrameReceiver {
             begun: false,
             place,
             in_flight: None,
-            format: None,
-            ended: false,
+            context: Arc::default(),
+            ended: None,
+            closed: None,
         }
     }
 
@@ -81,8 +74,15 @@ impl FrameReceiver {
         self.place.consumer()
     }
 
+    /// Why the last call gave no frame, if that is because the stream is over; `None` once there is a
+    /// frame again, after a restart. Does not block.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.closed
+    }
+
     /// Waits for the next frame; `None` when the stream ended or stopped, the consumer was evicted
-    /// or its pad released. Waits for the stream to start if it has not.
+    /// or its pad released: [`close_reason()`](Self::close_reason) tells which. Waits for the stream to
+    /// start if it has not.
     ///
     /// This and [`recv_timeout`](Self::recv_timeout) park the thread: in a task of a runtime, use
     /// the `Stream`.
@@ -95,22 +95,65 @@ impl FrameReceiver {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`] when none came in time, [`RecvError::Closed`] when [`recv`](Self::recv)
-    /// would return `None`.
+    /// [`RecvError::Empty`] when none came in time, [`RecvError::Closed`] with the reason when
+    /// [`recv`](Self::recv) would return `None`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Frame, RecvError> {
         // A time that cannot be reached is as good as none.
         self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the next frame no longer than until `deadline`; a frame that is there is returned
+    /// although the deadline has passed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_timeout`](Self::recv_timeout).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Frame, RecvError> {
+        self.recv_until(Some(deadline))
+    }
+
+    /// Waits for the next frame in an async task, of any runtime; `None` when [`recv`](Self::recv)
+    /// would return that.
+    ///
+    /// Cancel-safe: a `next()` that is dropped before it is ready, for example by a branch of
+    /// `tokio::select!`, has taken no frame.
+    ///
+    /// ```no_run
+    /// # async fn example(mut frames: gstdronetee::FrameReceiver) {
+    /// while let Some(frame) = frames.next().await {
+    ///     println!("frame {}", frame.seq());
+    /// }
+    /// # }
+    /// ```
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a future, as StreamExt's; iter() is the iterator"
+    )]
+    pub fn next(&mut self) -> Next<'_> {
+        Next { frames: self }
+    }
+
+    /// The frames one after the other, as [`recv`](Self::recv) gives them: blocks for each, until that
+    /// returns `None`. `for frame in &mut frames` is the same.
+    pub fn iter(&mut self) -> Iter<'_> {
+        Iter { frames: self }
+    }
+
+    /// The frames that are there now, as [`try_recv`](Self::try_recv) gives them. Does not block; it
+    /// ends when no frame is there, and may go on later.
+    pub fn try_iter(&mut self) -> TryIter<'_> {
+        TryIter { frames: self }
     }
 
     /// The next frame if there is one now. Does not block.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] when
+    /// [`RecvError::Empty`] when there is none now, [`RecvError::Closed`] with the reason when
     /// [`recv`](Self::recv) would return `None`.
     pub fn try_recv(&mut self) -> Result<Frame, RecvError> {
         match self.poll_frame(&mut None) {
-            Poll::Ready(frame) => frame.ok_or(RecvError::Closed),
+            Poll::Ready(frame) => frame.map_err(RecvError::Closed),
             Poll::Pending => Err(RecvError::Empty),
         }
     }
@@ -122,7 +165,7 @@ impl FrameReceiver {
             .unwrap_or_else(|_| thread_waker());
         loop {
             if let Poll::Ready(frame) = self.poll_frame(&mut Some(waker.clone())) {
-                return frame.ok_or(RecvError::Closed);
+                return frame.map_err(RecvError::Closed);
             }
             let Some(deadline) = deadline else {
                 std::thread::park();
@@ -136,28 +179,24 @@ impl FrameReceiver {
         }
     }
 
-    fn poll_frame(&mut self, waker: &mut Option<Waker>) -> Poll<Option<Frame>> {
+    /// The next frame, or why there is none any more.
+    pub(super) fn poll_frame(
+        &mut self,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<Frame, CloseReason>> {
+        let next = self.poll_next_frame(waker);
+        if let Poll::Ready(frame) = &next {
+            self.closed = frame.as_ref().err().copied();
+        }
+        next
+    }
+
+    fn poll_next_frame(&mut self, waker: &mut Option<Waker>) -> Poll<Result<Frame, CloseReason>> {
         let mut at = now();
         let mut done = self.give_back(at);
         loop {
             match self.place.take(done.take(), self.session, at, waker) {
-                Taken::Frame(taken) => {
-                    self.begun = true;
-                    let handle = self.place.handle(taken.number);
-                    self.in_flight = Some(InFlight {
-                        stamp: taken.stamp,
-                        waited: taken.waited,
-                        since: taken.at,
-                        handle: Arc::downgrade(&handle),
-                    });
-                    return Poll::Ready(Some(Frame {
-                        buffer: taken.frame,
-                        format: self.format.clone(),
-                        seq: taken.sequence,
-                        lost_before: taken.lost_before,
-                        handle,
-                    }));
-                }
+                Taken::Frame(taken) => return Poll::Ready(Ok(self.hand_out(taken))),
                 Taken::Event(Item::Event(event), _) => {
                     self.begun = true;
                     self.note(&event);
@@ -165,27 +204,50 @@ impl FrameReceiver {
                 }
                 // Only branches are asked.
                 Taken::Event(Item::Query(_), _) => {}
-                Taken::Evicted => self.ended = true,
-                Taken::Resumed => self.ended = false,
+                Taken::Evicted => self.ended = Some(CloseReason::Evicted),
+                Taken::Resumed => self.ended = None,
                 Taken::Closed(next) | Taken::Superseded(next) => {
                     if self.leave_for(next) {
-                        return Poll::Ready(None);
+                        return Poll::Ready(Err(self.place.why_closed()));
                     }
                 }
-                Taken::Wait if !self.ended => return Poll::Pending,
-                Taken::Wait => {
-                    self.begun = false;
-                    return Poll::Ready(None);
-                }
+                Taken::Wait => match self.ended {
+                    None => return Poll::Pending,
+                    Some(reason) => {
+                        self.begun = false;
+                        return Poll::Ready(Err(reason));
+                    }
+                },
             }
+        }
+    }
+
+    fn hand_out(&mut self, taken: TakenFrame<gst::Buffer>) -> Frame {
+        self.begun = true;
+        let handle = self.place.handle(taken.number);
+        self.in_flight = Some(InFlight {
+            stamp: taken.stamp,
+            waited: taken.waited,
+            since: taken.at,
+            handle: Arc::downgrade(&handle),
+        });
+        Frame {
+            buffer: taken.frame,
+            context: self.context.clone(),
+            seq: taken.sequence,
+            run: taken.run,
+            lost_before: taken.lost_before,
+            arrived: taken.arrived,
+            own_info: OnceLock::new(),
+            handle,
         }
     }
 
     /// The session is over. True if that is still to be told, or there is no `next` one yet.
     fn leave_for(&mut self, next: Stamp) -> bool {
         let is_last = std::mem::replace(&mut self.session, next) == next;
-        self.format = None;
-        self.ended = false;
+        self.context = Arc::default();
+        self.ended = None;
         std::mem::take(&mut self.begun) || is_last
     }
 
@@ -197,10 +259,16 @@ impl FrameReceiver {
                 let info = gst_video::VideoInfo::from_caps(&caps)
                     .ok()
                     .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
-                self.format = Some(Arc::new(Format { caps, info }));
+                let context = Arc::make_mut(&mut self.context);
+                (context.caps, context.info) = (Some(caps), info);
             }
-            gst::EventView::Eos(_) => self.ended = true,
-            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.ended = false,
+            gst::EventView::Eos(_) => self.ended = Some(CloseReason::Eos),
+            gst::EventView::StreamStart(_) => self.ended = None,
+            gst::EventView::Segment(segment) => {
+                self.ended = None;
+                let segment = segment.segment().clone();
+                Arc::make_mut(&mut self.context).segment = Some(segment);
+            }
             _ => {}
         }
     }
@@ -224,7 +292,8 @@ impl futures_core::Stream for FrameReceiver {
     type Item = Frame;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.get_mut().poll_frame(&mut Some(cx.waker().clone()))
+        let next = self.get_mut().poll_frame(&mut Some(cx.waker().clone()));
+        next.map(Result::ok)
     }
 }
 

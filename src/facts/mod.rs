@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Plain data that all other parts of the crate speak of; it knows none of them.
 
+mod close;
 mod health;
 mod ledger;
 mod reason;
 mod state;
 
+pub use close::CloseReason;
 pub use health::{ConsumerHealth, Health, InputLosses};
 pub use ledger::{Drops, Ledger};
 pub use reason::DropReason;

@@ -130,10 +130,14 @@ pub(crate) struct TakenFrame<F> {
     pub(crate) sequence: u64,
     /// Which frame it is over all lives of the stream.
     pub(crate) number: u64,
+    /// Which life of the stream it is of, from one.
+    pub(crate) run: u64,
     /// Something was lost since the last frame, or the stream began anew.
     pub(crate) discont: bool,
     pub(crate) lost_before: u64,
-    /// How long it waited, ns.
+    /// When it was published, monotonic ns.
+    pub(crate) arrived: u64,
+    /// How long it waited for this consumer, ns.
     pub(crate) waited: u64,
     /// When it was taken, monotonic ns.
     pub(crate) at: u64,
@@ -146,8 +150,10 @@ impl TakenFrame<()> {
             frame,
             sequence: self.sequence,
             number: self.number,
+            run: self.run,
             discont: self.discont,
             lost_before: self.lost_before,
+            arrived: self.arrived,
             waited: self.waited,
             at: self.at,
             stamp: self.stamp,

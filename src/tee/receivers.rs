@@ -13,6 +13,7 @@ use super::output::{Member, flagged};
 use super::props::PadSettings;
 use super::role::LastCall;
 use super::{CAT, DroneTee, DroneTeePad, Item, Stream, now};
+use crate::facts::CloseReason;
 use crate::fanout::{ConsumerId, Done, Stamp, Taken};
 
 /// The application takes from this pad itself: no element can be linked to it.
@@ -154,6 +155,14 @@ impl Place {
     /// How long a frame waited, and was in flight; ns.
     pub(crate) fn record(&self, session: Stamp, waited: u64, service: u64) {
         self.pad.imp().record(session, waited, service);
+    }
+
+    /// Why a session that is over is so.
+    pub(crate) fn why_closed(&self) -> CloseReason {
+        match self.pad.imp().is_released() {
+            true => CloseReason::Released,
+            false => CloseReason::Stopped,
+        }
     }
 
     /// Releases the pad, if the application has not done so.

@@ -55,7 +55,7 @@ fn consume(mut frames: FrameReceiver, rest: Duration) -> JoinHandle<Seen> {
                     seen += 1;
                     lost += frame.lost_before();
                 }
-                Err(gstdronetee::RecvError::Closed) => break,
+                Err(gstdronetee::RecvError::Closed(_)) => break,
                 Err(error) => panic!("{error}"),
             }
             if !rest.is_zero() {

@@ -70,8 +70,8 @@ fn planes_are_the_memories_that_they_are_in() {
     assert_eq!(frame.pixels().unwrap_err(), Error::SeveralMemories);
     for (n, length) in [64 * 48, 32 * 24, 32 * 24].into_iter().enumerate() {
         let plane = frame.plane(n).unwrap();
-        assert_eq!(plane.as_ptr() as usize, addresses[n]);
-        assert_eq!(plane, vec![n as u8; length]);
+        assert_eq!(plane.data().as_ptr() as usize, addresses[n]);
+        assert_eq!(*plane.data(), vec![n as u8; length]);
     }
     assert_eq!(frame.plane(3).unwrap_err(), Error::NoSuchPlane(3));
     assert_eq!(
@@ -91,8 +91,9 @@ fn planes_lie_where_the_video_meta_says() {
     let lengths = [71 * 48, 39 * 24, 39 * 24 - 7];
     for ((n, offset), length) in offsets.into_iter().enumerate().zip(lengths) {
         let plane = frame.plane(n).unwrap();
-        assert_eq!(plane.as_ptr() as usize, base + offset);
-        assert_eq!(plane.len(), length);
+        assert_eq!(plane.data().as_ptr() as usize, base + offset);
+        assert_eq!(plane.data().len(), length);
+        assert_eq!(plane.stride(), [71, 39, 39][n]);
     }
     assert_eq!(frame.pixels().unwrap().len(), size);
 }
@@ -104,14 +105,17 @@ fn the_last_row_of_a_memory_may_end_early() {
     let buffer = with_layout(in_memories(&sizes), &offsets, &[71, 39, 39]);
     let frame = through(&i420(), buffer);
     for (n, size) in sizes.into_iter().enumerate() {
-        assert_eq!(frame.plane(n).unwrap(), vec![n as u8; size]);
+        assert_eq!(*frame.plane(n).unwrap().data(), vec![n as u8; size]);
     }
 }
 
 #[test]
 fn a_plane_in_pieces_or_out_of_bounds_is_an_error() {
     let whole = 64 * 48 * 3 / 2;
-    let plane = |buffer, n| through(&i420(), buffer).plane(n).map(|plane| plane.len());
+    let plane = |buffer, n| {
+        let plane = through(&i420(), buffer).plane(n);
+        plane.map(|plane| plane.data().len())
+    };
     // In the middle of a plane, and of its last row.
     for cut in [64 * 20, 64 * 47 + 10] {
         let buffer = in_memories(&[cut, whole - cut]);
@@ -167,9 +171,9 @@ fn planes_are_those_of_a_video_frame() {
             for n in 0..info.n_planes() {
                 let (own, theirs) = (frame.plane(n as usize).unwrap(), mapped.plane_data(n));
                 let theirs = theirs.unwrap();
-                assert_eq!(own.as_ptr(), theirs.as_ptr(), "{info:?}");
+                assert_eq!(own.data().as_ptr(), theirs.as_ptr(), "{info:?}");
                 if !info.format_info().has_palette() {
-                    assert_eq!(own.len(), theirs.len(), "{info:?}");
+                    assert_eq!(own.data().len(), theirs.len(), "{info:?}");
                 }
             }
         }
@@ -204,7 +208,7 @@ fn bytes_outlive_frame_receiver_and_pipeline() {
     let mut frames = source.publisher.subscribe("a").unwrap();
     source.publish_buffer(in_memories(&[64 * 48, 32 * 24, 32 * 24]));
     let frame = frames.recv_timeout(DEADLINE).unwrap();
-    let luma = frame.plane(0).unwrap();
+    let luma = frame.plane(0).unwrap().into_data();
     let address = luma.as_ptr();
     drop(frame);
     drop(frames);
@@ -234,7 +238,8 @@ fn a_buffer_returns_to_its_pool_with_the_last_bytes_of_it() {
         let mut bytes = Vec::new();
         for frames in &mut receivers {
             let frame = frames.recv_timeout(DEADLINE).unwrap();
-            bytes.extend([frame.pixels().unwrap(), frame.plane(1).unwrap()]);
+            let plane = frame.plane(1).unwrap();
+            bytes.extend([frame.pixels().unwrap(), plane.into_data()]);
         }
         while let Some(last) = bytes.pop() {
             // Also a part of it is it.
@@ -310,7 +315,7 @@ fn device_memory_is_mapped_only_when_asked_for() {
         assert!(!device.is_mapped());
         let bytes = frame.pixels().unwrap();
         assert!(device.is_mapped());
-        assert_eq!(frame.plane(2).unwrap(), vec![7; 32 * 24]);
+        assert_eq!(*frame.plane(2).unwrap().data(), vec![7; 32 * 24]);
         assert_eq!(frame.plane(3).unwrap_err(), Error::NoSuchPlane(3));
         drop(frame);
         assert!(device.is_mapped(), "the bytes are still there");

@@ -43,6 +43,7 @@ mod names;
 mod negotiation;
 mod pads;
 mod pipelines;
+mod planes;
 mod publisher;
 mod queries;
 mod real_allocation;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use gst::prelude::*;
 use gstdronetee::{
-    ConsumerBuilder, DropReason, Error, Frame, FramePublisher, FrameReceiver, Health, Ledger,
-    RecvError, consumers,
+    CloseReason, ConsumerBuilder, DropReason, Error, Frame, FramePublisher, FrameReceiver, Health,
+    Ledger, RecvError, consumers,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -92,7 +92,9 @@ fn frames_tell_what_was_lost_before_them() {
     let second = frames.recv().unwrap();
     assert_eq!((second.seq(), second.lost_before()), (99, 0));
     assert!(frames.recv().is_none());
-    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+    assert_eq!(frames.close_reason(), Some(CloseReason::Eos));
+    let closed = RecvError::Closed(CloseReason::Eos);
+    assert_eq!(frames.try_recv().unwrap_err(), closed);
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
@@ -118,8 +120,9 @@ fn pixels_are_the_publishers_own_memory() {
             assert_eq!(pixels.as_ptr() as usize, upstream);
             assert_eq!(pixels.len(), 320 * 240 * 3 / 2);
             let chroma = frame.plane(1).unwrap();
-            assert_eq!(chroma.as_ptr() as usize, upstream + 320 * 240);
-            assert_eq!(chroma.len(), 160 * 120);
+            let data = chroma.data();
+            assert_eq!(data.as_ptr() as usize, upstream + 320 * 240);
+            assert_eq!((data.len(), chroma.stride()), (160 * 120, 160));
             assert_eq!(frame.plane(3).unwrap_err(), Error::NoSuchPlane(3));
             assert_eq!(frame.video_info().unwrap().width(), 320);
             // The bytes stay when the frame is gone.
@@ -202,7 +205,7 @@ fn impossible_limits_are_an_error_and_extreme_ones_are_not() {
     }
     assert_eq!(
         frames.recv_timeout(DEADLINE).unwrap_err(),
-        RecvError::Closed
+        RecvError::Closed(CloseReason::Eos)
     );
     pipeline.set_state(gst::State::Null).unwrap();
 }
@@ -354,6 +357,7 @@ fn too_late_a_consumer_is_evicted() {
     pipeline.set_state(gst::State::Playing).unwrap();
     assert_eq!(others.join().unwrap().0, 100);
     assert!(late.recv().is_none());
+    assert_eq!(late.close_reason(), Some(CloseReason::Evicted));
     let health = publisher.health();
     let late = health
         .consumers

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::source::{DEADLINE, Source};
 use gst::prelude::*;
-use gstdronetee::{Error, FramePublisher, FrameReceiver, RecvError};
+use gstdronetee::{CloseReason, Error, FramePublisher, FrameReceiver, RecvError};
 
 /// Waits in a thread of its own; what came in the end.
 fn receive(mut frames: FrameReceiver) -> mpsc::Receiver<bool> {
@@ -73,6 +73,7 @@ fn a_restart_is_a_new_stream() {
     assert_eq!(kept.caps(), Some(&caps));
     source.end();
     assert!(frames.recv().is_none());
+    assert_eq!(frames.close_reason(), Some(CloseReason::Eos));
     source.set(gst::State::Null);
     source.set(gst::State::Playing);
     // The end was of the stream before.
@@ -81,6 +82,7 @@ fn a_restart_is_a_new_stream() {
     source.publish();
     let frame = frames.recv_timeout(DEADLINE).unwrap();
     assert_eq!((frame.seq(), frame.lost_before()), (0, 0));
+    assert_eq!((kept.run(), frame.run()), (1, 2));
     assert_eq!(frame.caps(), None, "none in this stream");
     assert_eq!(frame.plane(0).unwrap_err(), Error::NotRawVideo);
 }
@@ -136,7 +138,8 @@ fn what_was_held_over_a_restart_is_not_timed_in_the_new_stream() {
     source.set(gst::State::Null);
     source.set(gst::State::Playing);
     source.begin(None);
-    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+    let stopped = RecvError::Closed(CloseReason::Stopped);
+    assert_eq!(frames.try_recv().unwrap_err(), stopped);
     assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty);
     let health = &source.publisher.health().consumers[0];
     assert_eq!(
@@ -169,7 +172,8 @@ fn a_handler_that_takes_its_time_does_not_hold_up_a_receiver() {
     let mut frames = source.publisher.subscribe("a").unwrap();
     source.end();
     let begin = Instant::now();
-    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+    let ended = RecvError::Closed(CloseReason::Eos);
+    assert_eq!(frames.try_recv().unwrap_err(), ended);
     assert!(begin.elapsed() < DEADLINE, "as long as the handler");
     drop(go);
 }
@@ -246,11 +250,12 @@ fn an_evicted_receiver_stays_closed_over_a_flush() {
             source.flush();
         }
         (0..6).for_each(|_| source.publish());
-        assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+        let evicted = RecvError::Closed(CloseReason::Evicted);
+        assert_eq!(frames.try_recv().unwrap_err(), evicted);
         source.flush();
         source.publish();
         for _ in 0..2 {
-            assert_eq!(frames.try_recv().unwrap_err(), RecvError::Closed);
+            assert_eq!(frames.try_recv().unwrap_err(), evicted);
         }
     }
 }

@@ -98,7 +98,10 @@ fn receive(mut receiver: FrameReceiver, mut seen: Seen, command: &Command, waits
     let mut held = None;
     while !command.stops.load(Ordering::SeqCst) {
         let next = match waits {
-            true => receiver.recv().ok_or(RecvError::Closed),
+            true => receiver.recv().ok_or_else(|| {
+                let reason = receiver.close_reason();
+                RecvError::Closed(reason.expect("it is closed for a reason"))
+            }),
             false => receiver.recv_timeout(Duration::from_millis(20)),
         };
         match next {
@@ -106,7 +109,7 @@ fn receive(mut receiver: FrameReceiver, mut seen: Seen, command: &Command, waits
                 seen.check(&frame);
                 held = Some(frame);
             }
-            Err(RecvError::Closed) => {
+            Err(RecvError::Closed(_)) => {
                 std::thread::sleep(Duration::from_millis(2));
             }
             Err(_) => {}

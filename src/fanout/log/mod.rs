@@ -30,6 +30,8 @@ pub(super) struct Entry<F> {
 }
 
 pub(super) struct Log<F, E> {
+    /// Which life of the stream this is: none before the first reset.
+    run: u64,
     /// Number of the frame at position zero: numbers go on over the lives of the stream.
     origin: u64,
     /// Position of the first frame that is kept. Positions count published frames from zero.
@@ -51,6 +53,7 @@ pub(super) struct Log<F, E> {
 impl<F, E: Event> Log<F, E> {
     pub(super) fn new() -> Self {
         Self {
+            run: 0,
             origin: 0,
             base: 0,
             frames: VecDeque::new(),
@@ -86,6 +89,11 @@ impl<F, E: Event> Log<F, E> {
 
     pub(super) fn number(&self, position: u64) -> u64 {
         self.origin + position
+    }
+
+    /// Which life of the stream this is, from one.
+    pub(super) fn run(&self) -> u64 {
+        self.run
     }
 
     /// The numbers of the frames from `position` on.
@@ -344,6 +352,7 @@ impl<F, E: Event> Log<F, E> {
     /// Back to an empty log at position zero; the settings stay.
     pub(super) fn reset(&mut self) -> Self {
         let mut empty = Self::new();
+        empty.run = self.run + 1;
         empty.origin = self.number(self.end());
         empty.replay_capacity = self.replay_capacity;
         std::mem::replace(self, empty)

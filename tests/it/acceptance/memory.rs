@@ -169,7 +169,7 @@ fn consume(mut frames: FrameReceiver, holds_up: bool) {
                     std::thread::sleep(Duration::from_millis(200));
                 }
             }
-            Err(gstdronetee::RecvError::Closed) => return,
+            Err(gstdronetee::RecvError::Closed(_)) => return,
             Err(error) => panic!("{error}"),
         }
     }

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One plane of a picture: its bytes together with how they are laid out.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::error::Error;
+
+/// One plane of a raw video frame: its rows, and how far they are apart in memory.
+///
+/// The bytes are the publisher's own memory, not a copy, and keep it alive. Rows are
+/// [`stride()`](Self::stride) bytes apart, which is often more than a row's pixels take: decoders and
+/// cameras pad rows. [`rows()`](Self::rows) and [`row()`](Self::row) leave the padding out, so that
+/// there is no stride to get wrong:
+///
+/// ```
+/// # fn example(frame: &gstdronetee::Frame) -> Result<(), gstdronetee::Error> {
+/// let luma = frame.plane(0)?;
+/// let sum: u64 = luma.rows().flatten().map(|pixel| u64::from(*pixel)).sum();
+/// let mean = sum as f64 / (luma.width() * luma.height()) as f64;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What a plane is, by format: three for I420 (luma, and two of half its width and height), two for
+/// NV12 (the second has half as many columns of two bytes each), one for RGB, BGRx, YUY2 and the like.
+///
+/// A clone is another reference. Nothing here blocks, and nothing here ends with the stream.
+#[derive(Debug, Clone)]
+pub struct Plane {
+    data: Bytes,
+    geometry: Geometry,
+}
+
+impl Plane {
+    pub(super) fn new(data: Bytes, geometry: Geometry) -> Self {
+        Self { data, geometry }
+    }
+
+    /// All bytes from the first pixel of the first row to the end of the last row, the padding
+    /// between rows included. The last row may lack its padding.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// [`data()`](Self::data), which keeps the memory alive without this.
+    pub fn into_data(self) -> Bytes {
+        self.data
+    }
+
+    /// Bytes from the beginning of a row to that of the next one; at least
+    /// [`row_bytes()`](Self::row_bytes).
+    pub fn stride(&self) -> usize {
+        self.geometry.stride
+    }
+
+    /// Pixels in a row of this plane: fewer than the picture's where the plane is subsampled.
+    ///
+    /// In a packed format of several samples to a pixel (YUY2), these are the luma samples; in the
+    /// palette of an 8-bit RGB format, 1.
+    pub fn width(&self) -> usize {
+        self.geometry.width
+    }
+
+    /// Rows of this plane: fewer than the picture's where the plane is subsampled, or has one field
+    /// only.
+    pub fn height(&self) -> usize {
+        self.geometry.height
+    }
+
+    /// Bytes that the pixels of a row take, without padding.
+    pub fn row_bytes(&self) -> usize {
+        self.geometry.row_bytes
+    }
+
+    /// Bytes from a pixel to the next one in a row; `None` for formats whose pixels are not whole
+    /// bytes apart (v210, NV12_10LE32 and the like).
+    pub fn pixel_stride(&self) -> Option<usize> {
+        self.geometry.pixel_stride
+    }
+
+    /// True if there is no padding between rows: [`data()`](Self::data) is the pixels and nothing
+    /// else, but for what may be behind the last row.
+    pub fn is_packed(&self) -> bool {
+        self.geometry.stride == self.geometry.row_bytes || self.geometry.height == 1
+    }
+
+    /// The pixels of row `y`, counted from the top; `None` beyond the last one.
+    pub fn row(&self, y: usize) -> Option<&[u8]> {
+        if y >= self.geometry.height {
+            return None;
+        }
+        let start = y.checked_mul(self.geometry.stride)?;
+        self.data
+            .get(start..start.checked_add(self.geometry.row_bytes)?)
+    }
+
+    /// The pixels of each row, from the top down, each slice [`row_bytes()`](Self::row_bytes) long.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows {
+            plane: self,
+            left: 0..self.geometry.height,
+        }
+    }
+
+    /// All rows without padding between them, `height × row_bytes` bytes: shared if they are in
+    /// memory like that, else a copy, as a library that knows no stride needs it.
+    pub fn packed(&self) -> Bytes {
+        let Geometry {
+            height, row_bytes, ..
+        } = self.geometry;
+        if self.is_packed() {
+            return self.data.slice(..height * row_bytes);
+        }
+        let mut packed = Vec::with_capacity(height * row_bytes);
+        self.rows().for_each(|row| packed.extend_from_slice(row));
+        packed.into()
+    }
+}
+
+impl<'a> IntoIterator for &'a Plane {
+    type Item = &'a [u8];
+    type IntoIter = Rows<'a>;
+
+    fn into_iter(self) -> Rows<'a> {
+        self.rows()
+    }
+}
+
+/// The rows of a [`Plane`], from the top down. Made by [`Plane::rows`].
+#[derive(Debug, Clone)]
+pub struct Rows<'a> {
+    plane: &'a Plane,
+    left: std::ops::Range<usize>,
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.plane.row(self.left.next()?)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+
+    fn nth(&mut self, n: usize) -> Option<&'a [u8]> {
+        self.plane.row(self.left.nth(n)?)
+    }
+}
+
+impl DoubleEndedIterator for Rows<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.plane.row(self.left.next_back()?)
+    }
+}
+
+impl ExactSizeIterator for Rows<'_> {}
+impl std::iter::FusedIterator for Rows<'_> {}
+
+/// How the rows of a plane are laid out; all but the rows in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Geometry {
+    stride: usize,
+    /// Pixels.
+    width: usize,
+    /// Rows.
+    height: usize,
+    row_bytes: usize,
+    pixel_stride: Option<usize>,
+}
+
+/// Where a plane lies in the bytes of its buffer.
+pub(super) struct Layout {
+    pub(super) offset: usize,
+    /// With the padding of the last row.
+    pub(super) size: usize,
+    /// Without it: so many bytes there have to be.
+    pub(super) least: usize,
+    pub(super) geometry: Geometry,
+}
+
+impl Layout {
+    /// Of a plane of `info`, by the strides and offsets in it.
+    pub(super) fn of(info: &gst_video::VideoInfo, plane: usize) -> Result<Self, Error> {
+        let planes = info.offset().iter().zip(info.stride());
+        let (offset, stride) = planes.take(info.n_planes() as usize).nth(plane).ok_or(
+            // Opaque formats (DMA_DRM) have none.
+            match info.n_planes() {
+                0 => Error::Layout,
+                _ => Error::NoSuchPlane(plane),
+            },
+        )?;
+        if info.format_info().is_tiled() {
+            return Err(Error::Layout);
+        }
+        // Rows from the bottom up have a negative stride.
+        let stride = usize::try_from(*stride).map_err(|_| Error::Layout)?;
+        let geometry = Geometry::of(info, plane, stride);
+        let Geometry {
+            height, row_bytes, ..
+        } = geometry;
+        let size = stride.checked_mul(height).filter(|size| *size > 0);
+        let size = size.ok_or(Error::Layout)?;
+        offset.checked_add(size).ok_or(Error::Layout)?;
+        if row_bytes > stride {
+            return Err(Error::Layout);
+        }
+        Ok(Self {
+            offset: *offset,
+            size,
+            least: size - stride + row_bytes,
+            geometry,
+        })
+    }
+}
+
+impl Geometry {
+    fn of(info: &gst_video::VideoInfo, plane: usize, stride: usize) -> Self {
+        let format = info.format_info();
+        let components = 0..info.n_components() as usize;
+        let own: SmallVec<[usize; 4]> = components
+            .filter(|c| format.plane()[*c] as usize == plane)
+            .collect();
+        let Some(first) = own.first() else {
+            // No component lies in a palette of 256 colours.
+            return Self {
+                stride,
+                width: 1,
+                height: 256,
+                row_bytes: stride.min(4),
+                pixel_stride: Some(4),
+            };
+        };
+        let pixels = |c: &usize| format.scale_width(*c as u8, info.width()) as usize;
+        let apart = |c: &usize| usize::try_from(format.pixel_stride()[*c]).unwrap_or_default();
+        let pixel_stride = Some(apart(first)).filter(|apart| *apart > 0);
+        // All samples of a pixel and what fills it up: an odd width of YUY2 has a chroma sample more.
+        let needed = own.iter().map(|c| pixels(c) * apart(c)).max();
+        let row_bytes = match pixel_stride {
+            Some(_) => needed.unwrap_or(stride),
+            None => packed_stride(info, plane).map_or(stride, |packed| packed.min(stride)),
+        };
+        Self {
+            stride,
+            width: pixels(first),
+            height: format.scale_height(*first as u8, info.field_height()) as usize,
+            row_bytes,
+            pixel_stride,
+        }
+    }
+}
+
+/// The stride of the format itself, where pixels are not whole bytes apart: its rows take so many
+/// bytes at most.
+fn packed_stride(info: &gst_video::VideoInfo, plane: usize) -> Option<usize> {
+    let plain = gst_video::VideoInfo::builder(info.format(), info.width(), info.height());
+    let stride = *plain.build().ok()?.stride().get(plane)?;
+    usize::try_from(stride).ok()
+}
