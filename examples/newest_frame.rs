@@ -13,7 +13,7 @@ use gstdronetee::{DropReason, Frame, FramePublisher, consumers};
 const LINE: &str = "videotestsrc is-live=true num-buffers=45 pattern=ball \
     ! video/x-raw,format=NV12,width=640,height=480,framerate=30/1 ! dronetee name=t";
 
-pub fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
     gstdronetee::plugin_register_static()?;
     let pipeline = gst::parse::launch(LINE)?
@@ -36,8 +36,14 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let health = publisher.health();
     let own = health.consumers.first().ok_or("no consumer")?;
-    println!("{seen} looked at, {skipped} skipped of {}", health.published);
-    assert_eq!(own.ledger.dropped.get(DropReason::Slow), own.ledger.dropped.total());
+    println!(
+        "{seen} looked at, {skipped} skipped of {}",
+        health.published
+    );
+    assert_eq!(
+        own.ledger.dropped.get(DropReason::Slow),
+        own.ledger.dropped.total()
+    );
     assert_eq!(seen + skipped, health.published);
     pipeline.set_state(gst::State::Null)?;
     Ok(())

@@ -12,7 +12,7 @@ use gstdronetee::{CloseReason, FramePublisher, FrameReceiver, consumers};
 const LINE: &str = "videotestsrc is-live=true num-buffers=60 \
     ! video/x-raw,format=I420,width=640,height=480,framerate=30/1 ! dronetee name=t";
 
-pub fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
     gstdronetee::plugin_register_static()?;
     let pipeline = gst::parse::launch(LINE)?
@@ -22,7 +22,10 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Consumers that join before the start get the first frame.
     let detection = publisher.subscribe(consumers::DETECTION_CLIENT)?;
-    let movement = publisher.consumer(consumers::MOVEMENT_DETECTOR).depth(8).subscribe()?;
+    let movement = publisher
+        .consumer(consumers::MOVEMENT_DETECTOR)
+        .depth(8)
+        .subscribe()?;
     let telemetry = publisher.subscribe(consumers::TELEMETRY)?;
     let workers = [
         thread::spawn(|| work(detection, Duration::from_millis(150))),
@@ -48,9 +51,15 @@ fn work(mut frames: FrameReceiver, per_frame: Duration) -> (u64, u64, CloseReaso
         seen += 1;
         lost += frame.lost_before();
         // What a real consumer does with the pixels; here it takes its time.
-        let luma = frame.plane(0).map(|luma| luma.rows().flatten().map(|p| u64::from(*p)).sum::<u64>());
+        let luma = frame
+            .plane(0)
+            .map(|luma| luma.rows().flatten().map(|p| u64::from(*p)).sum::<u64>());
         std::hint::black_box(luma.unwrap_or_default());
         thread::sleep(per_frame);
     }
-    (seen, lost, frames.close_reason().unwrap_or(CloseReason::Stopped))
+    (
+        seen,
+        lost,
+        frames.close_reason().unwrap_or(CloseReason::Stopped),
+    )
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 const LINE: &str = "videotestsrc is-live=true \
     ! video/x-raw,format=I420,width=640,height=480,framerate=30/1 ! dronetee name=t";
 
-pub fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_time()
@@ -46,7 +46,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Each frame, and each change of a setting, whichever comes first.
-async fn detect(mut frames: FrameReceiver, mut threshold: watch::Receiver<u8>) -> (u64, CloseReason) {
+async fn detect(
+    mut frames: FrameReceiver,
+    mut threshold: watch::Receiver<u8>,
+) -> (u64, CloseReason) {
     let mut seen = 0;
     loop {
         tokio::select! {

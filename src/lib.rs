@@ -66,3 +66,7 @@ pub use facts::{
 /// [`Error::NotADroneTee`]. In turn the file is refused by GStreamer once this has succeeded.
 pub use plugin::plugin_register_static;
 pub use tee::{DroneTee, DroneTeePad};
+
+/// The crates whose types are part of this API, in the versions that it uses: an application needs no
+/// dependency of its own on them.
+pub use {bytes, gst, gst_video};

@@ -223,15 +223,10 @@ impl Geometry {
         let own: SmallVec<[usize; 4]> = components
             .filter(|c| format.plane()[*c] as usize == plane)
             .collect();
-        let Some(first) = own.first() else {
-            // No component lies in a palette of 256 colours.
-            return Self {
-                stride,
-                width: 1,
-                height: 256,
-                row_bytes: stride.min(4),
-                pixel_stride: Some(4),
-            };
+        let first = match own.first() {
+            Some(first) if !(format.has_palette() && plane == 1) => first,
+            // 256 colours, one after the other.
+            _ => return Self::of_palette(stride),
         };
         let pixels = |c: &usize| format.scale_width(*c as u8, info.width()) as usize;
         let apart = |c: &usize| usize::try_from(format.pixel_stride()[*c]).unwrap_or_default();
@@ -248,6 +243,16 @@ impl Geometry {
             height: format.scale_height(*first as u8, info.field_height()) as usize,
             row_bytes,
             pixel_stride,
+        }
+    }
+
+    fn of_palette(stride: usize) -> Self {
+        Self {
+            stride,
+            width: 1,
+            height: 256,
+            row_bytes: 4,
+            pixel_stride: Some(4),
         }
     }
 }

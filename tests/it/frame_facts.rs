@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::common::init;
 use crate::source::{DEADLINE, Source};
-use gst::prelude::*;
 use gstdronetee::Frame;
 
 fn taken(source: &Source, buffer: gst::Buffer) -> Frame {

@@ -28,6 +28,7 @@ mod demo;
 mod dronebranch;
 mod endings;
 mod events;
+mod examples;
 mod figures;
 mod flushing;
 mod frame_facts;

@@ -114,10 +114,12 @@ fn a_wait_that_is_cancelled_takes_no_frame() {
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
+type End = fn(&Source);
+
 #[test]
 fn a_task_that_waits_is_woken_by_each_end() {
     let source = Source::started(None);
-    let ends: [(CloseReason, fn(&Source)); 3] = [
+    let ends: [(CloseReason, End); 3] = [
         (CloseReason::Eos, |source| source.end()),
         (CloseReason::Stopped, |source| source.set(gst::State::Null)),
         (CloseReason::Released, |source| {
