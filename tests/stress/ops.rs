@@ -143,23 +143,12 @@ fn take_branch(world: &mut World, consumer: usize) -> Option<crate::sink::Branch
         branch.control.unstick();
         // What is linked during a flush gets its end alone: elements that hold frames do not like that.
         world.join_calls();
-        if is_free(&branch.head) {
+        if branch.is_free(Duration::from_millis(50)) {
             return Some(branch);
         }
         world.orphans.push(branch);
     }
     world.new_branch(is_coded)
-}
-
-/// What a link before pushed has come to its end.
-fn is_free(head: &gst::Pad) -> bool {
-    let (sender, free) = std::sync::mpsc::channel();
-    let head = head.clone();
-    std::thread::spawn(move || {
-        drop(head.stream_lock());
-        let _ = sender.send(());
-    });
-    free.recv_timeout(Duration::from_millis(50)).is_ok()
 }
 
 fn link(world: &mut World) {

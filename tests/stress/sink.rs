@@ -390,6 +390,23 @@ impl Branch {
         self.kind.contains("splitmuxsink")
     }
 
+    /// What was pushed into it comes back in time.
+    pub(crate) fn is_free(&self, patience: Duration) -> bool {
+        let (sender, free) = std::sync::mpsc::channel();
+        let head = self.head.clone();
+        std::thread::spawn(move || {
+            drop(head.stream_lock());
+            let _ = sender.send(());
+        });
+        free.recv_timeout(patience).is_ok()
+    }
+
+    /// A queue of GStreamer's takes a STREAM_START for the end of its EOS although its thread has still
+    /// to stop after that EOS: a full one then keeps what is pushed into it for good, as behind `tee`.
+    pub(crate) fn may_stand_still(&self) -> bool {
+        self.kind.contains("queue") && !self.kind.contains("drone")
+    }
+
     /// Takes it out of the pipeline; it must not be linked.
     pub(crate) fn dispose(self, pipeline: &gst::Pipeline) {
         self.control.set(Mode::Takes);

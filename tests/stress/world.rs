@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::fault::{fault, note_world, wait_until, watch};
+use crate::fault::{fault, note, note_world, wait_until, watch};
 use crate::ledger::{self, Told, check_element, count};
 use crate::receiver::Receiver;
 use crate::rng::Rng;
@@ -406,6 +406,26 @@ impl World {
             if source.has_ended() {
                 source.order(source::Order::Stream);
             }
+        }
+        self.drop_standing();
+    }
+
+    /// Takes out the branches of elements of GStreamer's that keep a push for good.
+    fn drop_standing(&mut self) {
+        let stands =
+            |branch: &Branch| branch.may_stand_still() && !branch.is_free(Duration::from_secs(2));
+        for consumer in 0..self.consumers.len() {
+            if self.consumers[consumer].branch.as_ref().is_some_and(stands) {
+                let branch = self.unlink(consumer);
+                self.orphans.extend(branch);
+            }
+        }
+        let all = self.orphans.drain(..);
+        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(stands);
+        self.orphans = kept;
+        for branch in gone {
+            note(format!("{} stands still", branch.name));
+            branch.dispose(&self.pipeline);
         }
     }
 
