@@ -17,7 +17,7 @@ test=(
   gstreamer1.0-tools procps bsdutils
   python3 python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 )
-bench=(valgrind util-linux)
+bench=(valgrind util-linux patch)
 meson=(meson ninja-build gstreamer1.0-tools binutils)
 package=(dpkg-dev debootstrap lintian binutils)
 

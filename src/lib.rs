@@ -44,6 +44,7 @@ mod facts;
 mod fanout;
 mod park;
 mod plugin;
+mod sync;
 mod tee;
 
 pub use api::{

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::thread::Thread;
+
+use crate::sync::thread::{self, Thread};
 
 struct Unpark(Thread);
 
@@ -19,5 +20,5 @@ impl Wake for Unpark {
 
 /// A waker for the running thread.
 pub(crate) fn thread_waker() -> Waker {
-    Waker::from(Arc::new(Unpark(std::thread::current())))
+    Waker::from(Arc::new(Unpark(thread::current())))
 }

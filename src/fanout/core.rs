@@ -2,7 +2,6 @@
 //! What the lock guards, and what each verb does to it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 
 use super::consumer::{Consumer, Next};
@@ -15,6 +14,7 @@ use super::stage::Stage;
 use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken, Watch};
 use super::upstream::Upstream;
 use crate::facts::Drops;
+use crate::sync::atomic::AtomicU64;
 
 pub(super) struct Core<F, E, L> {
     stage: Stage<F, E, L>,

@@ -69,8 +69,7 @@ mod tests;
 mod types;
 mod upstream;
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use self::core::Core;
@@ -83,6 +82,9 @@ pub(crate) use pool::PoolFigures;
 pub(crate) use types::{
     Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Published, Taken, TakenFrame, Watch,
 };
+
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The fan-out of frames `F` and events `E` to consumers with labels `L`. See the [module](self).
 pub(crate) struct Fanout<F, E, L> {

@@ -5,12 +5,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
-use std::thread::ThreadId;
 
 use super::figures::Snapshot;
 use super::pool::PoolFigures;
 use super::types::Lost;
 use crate::facts::{DropReason, Ledger, State};
+use crate::sync::thread::{self, ThreadId};
 
 /// Drops told one by one wait for their message up to this many; then counts are joined.
 const MAX_WAITING: usize = 4096;
@@ -205,7 +205,7 @@ impl<L> NoticeQueue<L> {
         if self.telling.is_some() {
             return false;
         }
-        self.telling = Some(std::thread::current().id());
+        self.telling = Some(thread::current().id());
         true
     }
 
@@ -220,7 +220,7 @@ impl<L> NoticeQueue<L> {
     }
 
     pub(super) fn tells_on_this_thread(&self) -> bool {
-        self.telling == Some(std::thread::current().id())
+        self.telling == Some(thread::current().id())
     }
 
     /// True if another thread is telling; it says when it is done.

@@ -2,11 +2,11 @@
 //! Who is there: consumers by their key, and frames in flight that are of no consumer any more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::consumer::Consumer;
 use super::key::{ConsumerId, Stamp};
 use super::types::Event;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 struct Slot<E, L> {
     joined: Stamp,

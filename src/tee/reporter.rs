@@ -2,14 +2,15 @@
 //! The thread that sends what is due to be told, so that neither upstream nor a branch waits for an
 //! application's handler.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::{Label, Stream, lock, now};
 use crate::fanout::Notice;
 use crate::park::thread_waker;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Condvar, Mutex};
 
 /// How long the end of a stream waits for the summary to be told before it.
 const SUMMARY_PATIENCE: Duration = Duration::from_millis(200);
@@ -76,7 +77,7 @@ impl Reporter {
             left: Condvar::new(),
         });
         let (reporter, own) = (Arc::downgrade(self), running.clone());
-        let thread = std::thread::Builder::new()
+        let handle = thread::Builder::new()
             .name("dronetee:report".into())
             .spawn(move || {
                 let (leaving, waker) = (Leaving(own), thread_waker());
@@ -84,7 +85,7 @@ impl Reporter {
                     && reporter.report(&leaving.0, &waker)
                 {}
             })?;
-        *lock(&running.thread) = Some(thread.thread().clone());
+        *lock(&running.thread) = Some(handle.thread().clone());
         *lock(&self.running) = Some(running);
         Ok(())
     }
@@ -101,8 +102,8 @@ impl Reporter {
         }
         match self.stream.next_report(now(), waker) {
             Some(0) => {}
-            Some(due) => std::thread::park_timeout(Duration::from_nanos(due)),
-            None => std::thread::park(),
+            Some(due) => thread::park_timeout(Duration::from_nanos(due)),
+            None => thread::park(),
         }
         true
     }
@@ -161,7 +162,7 @@ impl Reporter {
             {
                 break;
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            thread::park_timeout(Duration::from_millis(1));
         }
     }
 

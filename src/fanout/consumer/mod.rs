@@ -11,7 +11,6 @@ mod step;
 pub(super) mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use account::Flight;
@@ -27,6 +26,7 @@ use super::notices::NoticeState;
 use super::types::{Done, Event, Limits, Link, Outcome, TakenFrame};
 use super::upstream::Standing;
 use crate::facts::{DropReason, Ledger, State};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What the consumer gets next.
 pub(super) enum Next<E> {
