@@ -284,6 +284,7 @@ impl FrameReceiver {
             stamp: frame.stamp,
             outcome: Outcome::Delivered,
             flow: 0,
+            untold: 0,
         })
     }
 }

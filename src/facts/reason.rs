@@ -26,6 +26,8 @@ pub enum DropReason {
     Evicted,
     /// The frame was given back so that upstream's buffer pool does not run dry.
     Pool,
+    /// The consumer's gate is closed.
+    Disabled,
 }
 
 impl DropReason {
@@ -35,7 +37,7 @@ impl DropReason {
     }
 
     // Its length will change, which is why it is not public.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Slow,
         Self::Stale,
         Self::WaitingKeyframe,
@@ -45,6 +47,7 @@ impl DropReason {
         Self::Error,
         Self::Evicted,
         Self::Pool,
+        Self::Disabled,
     ];
 
     /// The name as in the property `dropped-<name>`, words joined by `-`.
@@ -59,6 +62,7 @@ impl DropReason {
             Self::Error => "error",
             Self::Evicted => "evicted",
             Self::Pool => "pool",
+            Self::Disabled => "disabled",
         }
     }
 
@@ -97,6 +101,7 @@ mod tests {
                 "telemetry_error",
                 "telemetry_evicted",
                 "telemetry_pool",
+                "telemetry_disabled",
             ]
         );
     }

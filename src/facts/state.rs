@@ -20,17 +20,20 @@ pub enum State {
     Failed,
     /// It lost more than `max-lag` frames.
     Evicted,
+    /// Its gate is closed.
+    Disabled,
 }
 
 impl State {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Ok,
         Self::Stalled,
         Self::NotLinked,
         Self::Eos,
         Self::Failed,
         Self::Evicted,
+        Self::Disabled,
     ];
 
     /// The name as in the property `state` and in messages.
@@ -42,6 +45,7 @@ impl State {
             Self::Eos => "eos",
             Self::Failed => "failed",
             Self::Evicted => "evicted",
+            Self::Disabled => "disabled",
         }
     }
 

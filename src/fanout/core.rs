@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::consumer::{Consumer, Next};
+use super::consumer::{Consumer, Gate, Next};
 use super::effects::Effects;
 use super::figures::{Snapshot, Totals};
 use super::key::{ConsumerId, Stamp};
@@ -306,6 +306,29 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.stage.consumer_mut(id, now, effects, |consumer, step| {
             consumer.finish(step, done);
         });
+    }
+
+    /// The consumer's gate opens or closes.
+    pub(super) fn set_gate(
+        &mut self,
+        id: ConsumerId,
+        gate: Gate,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) {
+        self.stage.consumer_mut(id, now, effects, |consumer, step| {
+            consumer.set_gate(step, gate);
+        });
+        self.pool.look_again(effects);
+    }
+
+    /// The element plays, or does not.
+    pub(super) fn set_playing(&mut self, plays: bool, now: u64, effects: &mut Effects<F, E>) {
+        self.pool.set_playing(plays, now, effects);
+        if !plays {
+            let consumers = self.stage.registry.consumers_mut();
+            consumers.for_each(Consumer::need_stand_in);
+        }
     }
 
     /// The stream will not start.

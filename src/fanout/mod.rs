@@ -20,12 +20,18 @@
 //!    │         ╰──────────┼──► Ended (not linked)
 //!    │                    │
 //!    └──── reset: from every state
+//!
+//!               the gate closes
+//!   Serving ───────────────────────► Disabled: every arrow above to or from Serving is one to or from
+//!           ◄─────────────────────── Disabled while the gate is closed
+//!               the gate opens
 //! ```
 //!
 //! An activation of a consumer that is active deactivates it first. In `Ended` and `Stopped` each
 //! frame is dropped, for the reason that ended the consumer; a consumer that is stopped while it is
-//! served drops for `flushing`. `consumer/service.rs` has the states, `tests/parts/service.rs` the
-//! full table of states and inputs.
+//! served drops for `flushing`, one whose gate is closed for `disabled`. What ended a consumer counts
+//! before its gate. `consumer/service.rs` has the states, `tests/parts/service.rs` the full table of
+//! states and inputs.
 //!
 //! # Locks
 //!
@@ -51,6 +57,8 @@
 //! | stamp | a moment in the life of the core; what is taken carries one |
 //! | flight | a frame that was taken and not brought back yet |
 //! | orphan | a flight of a session that is over |
+//! | gate | lets frames through to a consumer, or does not, as the application says |
+//! | stand-in | an event in place of a frame that the gate holds back, so that sinks preroll |
 //! | notice | something that the application is to be told |
 
 mod consumer;
@@ -73,7 +81,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use self::core::Core;
-use consumer::Consumer;
+use consumer::{Consumer, Gate};
 use effects::Effects;
 pub(crate) use figures::{Snapshot, Totals};
 pub(crate) use key::{ConsumerId, Stamp};
@@ -235,6 +243,17 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         });
     }
 
+    /// The consumer gets frames while this is true. Read under the lock, as all settings.
+    pub(crate) fn set_enabled(&self, id: ConsumerId, enabled: impl FnOnce() -> bool, now: u64) {
+        self.locked(|core, effects| {
+            let gate = match enabled() {
+                true => Gate::Open,
+                false => Gate::Closed,
+            };
+            core.set_gate(id, gate, now, effects);
+        });
+    }
+
     /// The consumer is called otherwise from now on, if the label is another one.
     pub(crate) fn set_label(&self, id: ConsumerId, label: impl FnOnce() -> L, now: u64)
     where
@@ -343,9 +362,10 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.lock().pool().0.unkeep(number);
     }
 
-    /// Upstream's silence is a suspicion only while the element plays.
+    /// Upstream's silence is a suspicion only while the element plays; sinks wait for a frame anew when it
+    /// does not any more.
     pub(crate) fn set_playing(&self, plays: bool, now: u64) {
-        self.locked(|core, effects| core.pool().0.set_playing(plays, now, effects));
+        self.locked(|core, effects| core.set_playing(plays, now, effects));
     }
 
     /// For the thread that watches since [`publish`](Self::publish) said so: gives a frame back if

@@ -349,8 +349,9 @@ impl<L> NoticeQueue<L> {
         let drops = untold.map(|reason| told.due[reason.index()]).min();
         let drops = drops.filter(|_| self.config.drops);
         let stall_timeout = self.config.stall_timeout;
-        let may_stall =
-            stall_timeout != 0 && snapshot.ledger.in_flight > 0 && told.state == State::Ok;
+        let may_stall = stall_timeout != 0
+            && snapshot.ledger.in_flight > 0
+            && matches!(told.state, State::Ok | State::Disabled);
         let since = now - snapshot.in_flight_for;
         let stall = may_stall.then(|| since.saturating_add(stall_timeout).saturating_add(1));
         drops.into_iter().chain(stall).min()

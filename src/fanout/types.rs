@@ -26,6 +26,8 @@ pub(crate) trait Event: Clone {
     fn readmits(&self, reason: DropReason) -> bool;
     /// Frames from before it are of no use after it.
     fn starts_format(&self) -> bool;
+    /// What a sink that waits for its first frame takes for one, in place of the frame.
+    fn in_place_of(frame: &FrameInfo) -> Option<Self>;
 }
 
 /// The sticky events in force at some position, each with its sequence number.
@@ -179,6 +181,8 @@ pub(crate) struct Done {
     pub(crate) outcome: Outcome,
     /// The consumer's own word for it, opaque here.
     pub(crate) flow: i32,
+    /// Of the frames lost before it, those that the consumer was to hear of and has not.
+    pub(crate) untold: u64,
 }
 
 /// What the thread that watches upstream's silence does next.

@@ -57,7 +57,10 @@ impl Upstream {
                 Standing::Ended(DropReason::Eos, _) if ended == Answer::NoConsumer => {
                     ended = Answer::Eos;
                 }
-                Standing::Ended(DropReason::Evicted | DropReason::Flushing, _) => spared = true,
+                Standing::Ended(
+                    DropReason::Evicted | DropReason::Flushing | DropReason::Disabled,
+                    _,
+                ) => spared = true,
                 Standing::Idle | Standing::Ended(..) => {}
             }
         }

@@ -7,7 +7,7 @@ use glib::translate::IntoGlib;
 
 use super::asking::in_stream::Travelling;
 use crate::facts::DropReason;
-use crate::fanout;
+use crate::fanout::{self, FrameInfo};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
@@ -106,5 +106,13 @@ impl fanout::Event for Item {
 
     fn starts_format(&self) -> bool {
         self.is(gst::EventType::Caps)
+    }
+
+    fn in_place_of(frame: &FrameInfo) -> Option<Self> {
+        let time = gst::ClockTime::from_nseconds;
+        let duration = frame.end.zip(frame.start).map(|(end, start)| end - start);
+        let gap = gst::event::Gap::builder(time(frame.pts?))
+            .duration_if_some(duration.filter(|duration| *duration > 0).map(time));
+        Some(Self::Event(gap.build()))
     }
 }

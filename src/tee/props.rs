@@ -20,6 +20,8 @@ const DEFAULT_DROP_MESSAGES_INTERVAL: u32 = 1000;
 const DEFAULT_QOS_MESSAGES: bool = false;
 pub(super) const DEFAULT_STALL_TIMEOUT: u64 = 2_000_000_000;
 const DEFAULT_MAX_HELD: u32 = 0;
+const DEFAULT_ENABLED: bool = true;
+const DEFAULT_LOSS_EVENTS: bool = false;
 const DEFAULT_SILENT: bool = true;
 
 #[derive(Debug, Clone)]
@@ -85,6 +87,8 @@ pub(super) struct PadSettings {
     pub(super) max_size_time: u64,
     pub(super) max_age: u64,
     pub(super) max_lag: u64,
+    pub(super) enabled: bool,
+    pub(super) loss_events: bool,
     pub(super) silent: bool,
 }
 
@@ -97,6 +101,8 @@ impl Default for PadSettings {
             max_size_time: 0,
             max_age: 0,
             max_lag: 0,
+            enabled: DEFAULT_ENABLED,
+            loss_events: DEFAULT_LOSS_EVENTS,
             silent: DEFAULT_SILENT,
         }
     }
@@ -255,6 +261,7 @@ pub(super) fn pad() -> Vec<glib::ParamSpec> {
             DropReason::Error => "Frames dropped: the branch had said an error",
             DropReason::Evicted => "Frames dropped: the consumer was evicted",
             DropReason::Pool => "Frames dropped: given back so that upstream's pool lasts",
+            DropReason::Disabled => "Frames dropped: the gate was closed (enabled=false)",
         };
         let name = dropped_name(reason);
         read_u64(&name, &format!("Dropped ({reason})"), blurb)
@@ -302,6 +309,25 @@ fn pad_settings() -> Vec<glib::ParamSpec> {
             .nick("Max. lag (frames)")
             .blurb("The consumer is evicted, and its branch sent EOS, once dropped-slow passes this many frames (0 = never)")
             .default_value(0)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("enabled")
+            .nick("Enabled")
+            .blurb(
+                "FALSE: the gate is closed, the branch gets events but no frames, which are counted as \
+                 disabled",
+            )
+            .default_value(DEFAULT_ENABLED)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("loss-events")
+            .nick("Loss events")
+            .blurb(
+                "Before the first frame after a loss, send the branch a serialized custom event \
+                 dronetee-loss: count, frames lost since the last frame, and sequence, the number of the \
+                 frame that follows (both guint64)",
+            )
+            .default_value(DEFAULT_LOSS_EVENTS)
             .mutable_playing()
             .build(),
         glib::ParamSpecBoolean::builder("silent")

@@ -23,6 +23,8 @@ pub(super) enum PadState {
     Failed,
     #[enum_value(name = "Lost more than max-lag frames", nick = "evicted")]
     Evicted,
+    #[enum_value(name = "The gate is closed (enabled=false)", nick = "disabled")]
+    Disabled,
 }
 
 impl From<State> for PadState {
@@ -34,6 +36,7 @@ impl From<State> for PadState {
             State::Eos => Self::Eos,
             State::Failed => Self::Failed,
             State::Evicted => Self::Evicted,
+            State::Disabled => Self::Disabled,
         }
     }
 }

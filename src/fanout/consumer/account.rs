@@ -30,7 +30,7 @@ pub(in crate::fanout) struct Account {
     slow_at_readmission: u64,
     /// Lost since the last frame taken.
     lost: u64,
-    /// The next frame is the first of a stream after another one.
+    /// The next frame is the first of a stream after another one, or of a replay.
     begins_anew: bool,
     flight: Option<Flight>,
     /// How long the last frame was in flight, ns.
@@ -94,6 +94,16 @@ impl Account {
     /// Something was lost before the next frame, or the stream begins anew with it.
     pub(in crate::fanout) fn is_discont(&self) -> bool {
         self.lost > 0 || self.begins_anew
+    }
+
+    /// The next frame need not follow the last one.
+    pub(in crate::fanout) fn begin_anew(&mut self) {
+        self.begins_anew = true;
+    }
+
+    /// The consumer has not heard of `untold` losses: the next frame says so.
+    pub(in crate::fanout) fn tell_again(&mut self, untold: u64) {
+        self.lost += untold;
     }
 
     /// The frame in flight comes back. It still has to be counted.

@@ -14,6 +14,9 @@ pub(in crate::fanout) struct Events<E> {
 }
 
 impl<E: Event> Events<E> {
+    /// The number of an event that is none of the stream's.
+    const STAND_IN: u64 = u64::MAX;
+
     pub(in crate::fanout) fn new(next: u64) -> Self {
         Self {
             own: Backlog::new(),
@@ -43,6 +46,22 @@ impl<E: Event> Events<E> {
     /// An event that was delivered before comes once more.
     pub(in crate::fanout) fn repeat(&mut self, event: Placed<E>) {
         self.own.push(event);
+    }
+
+    /// An event in place of the newest frame comes after all that wait.
+    pub(in crate::fanout) fn stand_in<F>(&mut self, log: &Log<F, E>, event: E) {
+        self.collect(log);
+        self.own.push(Placed {
+            at: log.end(),
+            sequence: Self::STAND_IN,
+            event,
+        });
+    }
+
+    /// Frames come again: none needs an event in its place.
+    pub(in crate::fanout) fn retract_stand_in(&mut self, gone: &mut impl Extend<E>) {
+        self.own
+            .retract(|placed| placed.sequence == Self::STAND_IN, gone);
     }
 
     /// Forgets what waits.
@@ -91,6 +110,12 @@ impl<E: Event> Events<E> {
         let placed = log.event(self.next).filter(|placed| placed.at <= cursor)?;
         self.next += 1;
         Some(placed.clone())
+    }
+
+    /// The consumer goes back to the frame at `position`, which no event of the stream since bars: those
+    /// that do came before it, wherever they wait now.
+    pub(in crate::fanout) fn go_back(&mut self, position: u64) {
+        self.own.go_back(position);
     }
 
     /// All that wait, in order.

@@ -3,7 +3,7 @@
 
 use super::events::Events;
 use super::queue::Queue;
-use super::service::{Phase, Service};
+use super::service::{Gate, Phase, Service};
 use super::step::Step;
 use crate::facts::DropReason;
 use crate::fanout::key::Stamp;
@@ -50,7 +50,7 @@ impl<E: Event, L> Life<E, L> {
         }
         let joins = self.service.phase() == Phase::Idle;
         let start = match link {
-            Link::Made if joins => step.log.start_replayed(),
+            Link::Made if joins && self.service.is_gate_open() => step.log.start_replayed(),
             _ => step.log.start_live(),
         };
         if joins {
@@ -79,8 +79,10 @@ impl<E: Event, L> Life<E, L> {
 
     /// Stops: what waits is dropped, and its thread learns it.
     pub(super) fn deactivate<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        if self.service.is_serving() {
-            self.end(step, DropReason::Flushing);
+        if self.service.is_well() {
+            self.queue.drop_all(step, DropReason::Flushing);
+            step.effects.served_changed = true;
+            step.effects.report = true;
         }
         self.service.deactivate();
         self.clear_events(step);
@@ -93,10 +95,15 @@ impl<E: Event, L> Life<E, L> {
     pub(super) fn readmit<F>(&mut self, step: &mut Step<'_, F, E, L>, repeats: bool) {
         let ended = self.service.ended();
         self.service.readmit(step.stamp.advance());
+        // Another branch has nothing of what was taken.
+        self.queue.window.forget_taken();
         if ended == Some(DropReason::Evicted) {
             self.queue.account.forgive();
             self.events.begin(step.log.start_live());
-        } else if ended == Some(DropReason::NotLinked) && !self.queue.account.has_delivered() {
+        } else if ended == Some(DropReason::NotLinked)
+            && !self.queue.account.has_delivered()
+            && self.service.is_gate_open()
+        {
             self.begin_replayed(step);
         } else if repeats {
             self.repeat_last_event(step);
@@ -132,6 +139,47 @@ impl<E: Event, L> Life<E, L> {
         {
             self.events.repeat(last);
         }
+    }
+
+    // ---- its gate --------------------------------------------------------------------------
+
+    /// Opens or closes the gate. True if frames wait for it now.
+    pub(super) fn set_gate<F>(&mut self, step: &mut Step<'_, F, E, L>, gate: Gate) -> bool {
+        if !self.service.set_gate(gate) {
+            return false;
+        }
+        step.effects.report = true;
+        match gate {
+            Gate::Closed => {
+                self.queue.drop_all(step, DropReason::Disabled);
+                false
+            }
+            Gate::Open => {
+                self.events.retract_stand_in(step.effects);
+                if !self.service.is_serving() {
+                    return false;
+                }
+                let waits = self.queue.resume(step, step.log.kept_keyframe());
+                self.events.go_back(self.needs_from());
+                waits
+            }
+        }
+    }
+
+    /// In place of the newest frame, which its gate holds back: an event that a sink which waits for its
+    /// first frame takes for one. True if there is one.
+    pub(super) fn stand_in<F>(&mut self, step: &mut Step<'_, F, E, L>) -> bool {
+        if !self.service.is_stand_in_due() || step.flushing {
+            return false;
+        }
+        let newest = step.log.entry(step.log.end() - 1);
+        let Some(event) = newest.and_then(|newest| E::in_place_of(&newest.info)) else {
+            return false;
+        };
+        self.service.give_stand_in();
+        self.events.stand_in(step.log, event);
+        step.effects.events_moved = true;
+        true
     }
 
     // ---- how it ends -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ use std::task::Waker;
 
 use account::Flight;
 use life::Life;
+pub(super) use service::Gate;
 use service::{Admission, Greeting, Phase, Verdict};
 pub(super) use step::Step;
 
@@ -111,7 +112,7 @@ impl<E: Event, L> Consumer<E, L> {
     pub(super) fn standing(&self) -> Standing {
         match self.life.service.phase() {
             Phase::Idle => Standing::Idle,
-            Phase::Serving => Standing::Serving,
+            Phase::Serving | Phase::Disabled(_) => Standing::Serving,
             Phase::Ended(reason) | Phase::Stopped(reason) => {
                 Standing::Ended(reason, self.life.service.flow())
             }
@@ -123,14 +124,12 @@ impl<E: Event, L> Consumer<E, L> {
     }
 
     fn state(&self, now: u64, stall_timeout: u64) -> State {
+        let account = &self.life.queue.account;
         match self.life.service.state() {
             // Nothing to tell of a pad that is requested, and linked before a frame comes.
-            State::NotLinked if self.life.queue.account.dropped(DropReason::NotLinked) == 0 => {
-                State::Ok
-            }
-            State::Ok
-                if stall_timeout != 0
-                    && self.life.queue.account.in_flight_for(now) > stall_timeout =>
+            State::NotLinked if account.dropped(DropReason::NotLinked) == 0 => State::Ok,
+            State::Ok | State::Disabled
+                if stall_timeout != 0 && account.in_flight_for(now) > stall_timeout =>
             {
                 State::Stalled
             }
@@ -208,6 +207,9 @@ impl<E: Event, L> Consumer<E, L> {
                 step.effects.report |= self.life.queue.account.dropped(reason) == 0;
                 self.life.queue.decoding.miss();
                 self.life.queue.drop_oldest(step, 1, reason);
+                if self.life.stand_in(step) {
+                    step.wake(&mut self.waker);
+                }
             }
         }
     }
@@ -315,6 +317,18 @@ impl<E: Event, L> Consumer<E, L> {
         }
     }
 
+    /// Its gate opens or closes.
+    pub(super) fn set_gate<F>(&mut self, step: &mut Step<'_, F, E, L>, gate: Gate) {
+        if self.life.set_gate(step, gate) {
+            step.wake(&mut self.waker);
+        }
+    }
+
+    /// The sinks behind it wait for a frame anew, as the element does not play any more.
+    pub(super) fn need_stand_in(&mut self) {
+        self.life.service.need_stand_in();
+    }
+
     /// The stream will not start, which a consumer that waits for it learns.
     pub(super) fn cancel<F>(&mut self, step: &mut Step<'_, F, E, L>) {
         if self.waker.is_some() {
@@ -392,6 +406,7 @@ impl<E: Event, L> Consumer<E, L> {
         let Some(flight) = self.life.queue.account.land(step.now) else {
             return;
         };
+        self.life.queue.account.tell_again(done.untold);
         self.life.service.set_flow(done.flow);
         step.effects.report |= self.life.queue.told.says_stalled();
         let (reason, ends) = match done.outcome {
@@ -400,7 +415,8 @@ impl<E: Event, L> Consumer<E, L> {
             Outcome::Ended(reason) => (reason, verdict == Verdict::Ours),
         };
         self.life.queue.book(step, 1, reason, flight.lost);
-        if !self.life.service.is_serving() {
+        self.life.queue.window.forget_taken();
+        if !self.life.service.is_well() {
             return;
         }
         match ends.then(|| self.recovery(step.log, reason)) {

@@ -43,10 +43,33 @@ impl<L> Queue<L> {
 
     /// Reads from `position` on.
     pub(super) fn begin<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>, position: u64) {
+        self.window.forget_taken();
+        self.told.forget_end();
+        self.go_on(step, position);
+    }
+
+    /// Goes on at `position`, in the same stream.
+    fn go_on<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>, position: u64) {
         self.window.begin(step.log, position, step.now);
         self.decoding.begin(position < step.log.end());
-        self.told.forget_end();
         step.effects.frames_moved = true;
+    }
+
+    /// Frames get through again: where the keyframe at `kept` is to be had, those behind it wait now that
+    /// the consumer has not had. True if there are any.
+    pub(super) fn resume<F, E: Event>(
+        &mut self,
+        step: &mut Step<'_, F, E, L>,
+        kept: Option<u64>,
+    ) -> bool {
+        let end = step.log.end();
+        let position = kept.map_or(end, |kept| self.window.resumes_at(kept));
+        if position < end {
+            self.go_on(step, position);
+            self.account.offer_again(end - position);
+            self.account.begin_anew();
+        }
+        position < end
     }
 
     pub(super) fn ledger(&self, end: u64) -> Ledger {
@@ -99,7 +122,11 @@ impl<L> Queue<L> {
         step: &mut Step<'_, F, E, L>,
         reason: DropReason,
     ) {
-        self.drop_oldest(step, self.window.level(step.log.end()), reason);
+        let count = self.window.level(step.log.end());
+        self.drop_oldest(step, count, reason);
+        if count > 0 {
+            self.decoding.miss();
+        }
     }
 
     /// [`drop_oldest`](Self::drop_oldest), and all that are useless without those.
@@ -231,7 +258,7 @@ impl<L> Queue<L> {
         let after_loss = self.account.is_discont() || !self.account.has_delivered();
         self.decoding
             .take(&entry.info, entry.follows_header, after_loss);
-        self.window.advance(1, step.log);
+        self.window.take(step.log);
         step.effects.frames_moved |= position == step.log.base();
         let number = step.log.number(position);
         let (discont, lost_before) = self.account.take(Flight {

@@ -19,10 +19,28 @@ pub(in crate::fanout) enum Phase {
     /// Never active yet: nothing counts.
     Idle,
     Serving,
+    /// Its gate is closed: it gets events, and no frames.
+    Disabled(StandIn),
     /// Gets no frame: each is dropped for this reason.
     Ended(DropReason),
     /// The same, and no thread is there to take anything.
     Stopped(DropReason),
+}
+
+/// Whether the consumer's gate lets frames through: what the application says, for now and for when
+/// the consumer is served next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fanout) enum Gate {
+    Open,
+    Closed,
+}
+
+/// One event in place of a frame that the gate holds back, for sinks that wait for their first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fanout) enum StandIn {
+    /// It goes in place of the next frame.
+    Due,
+    Given,
 }
 
 /// What the consumer hears before anything else.
@@ -70,6 +88,7 @@ pub(in crate::fanout) enum Verdict {
 #[derive(Debug)]
 pub(in crate::fanout) struct Service {
     phase: Phase,
+    gate: Gate,
     pending: Option<Pending>,
     session: Stamp,
     accepted: Stamp,
@@ -82,6 +101,7 @@ impl Service {
     pub(in crate::fanout) fn new(joined: Stamp) -> Self {
         Self {
             phase: Phase::Idle,
+            gate: Gate::Open,
             pending: None,
             session: joined,
             accepted: joined,
@@ -102,9 +122,18 @@ impl Service {
     }
 
     pub(in crate::fanout) fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Serving | Phase::Ended(_))
+        matches!(
+            self.phase,
+            Phase::Serving | Phase::Disabled(_) | Phase::Ended(_)
+        )
     }
 
+    /// It gets frames, or would if its gate were open.
+    pub(in crate::fanout) fn is_well(&self) -> bool {
+        matches!(self.phase, Phase::Serving | Phase::Disabled(_))
+    }
+
+    /// It gets frames.
     #[inline]
     pub(in crate::fanout) fn is_serving(&self) -> bool {
         self.phase == Phase::Serving
@@ -114,8 +143,16 @@ impl Service {
     pub(in crate::fanout) fn ended(&self) -> Option<DropReason> {
         match self.phase {
             Phase::Ended(reason) | Phase::Stopped(reason) => Some(reason),
-            Phase::Idle | Phase::Serving => None,
+            Phase::Idle | Phase::Serving | Phase::Disabled(_) => None,
         }
+    }
+
+    pub(in crate::fanout) fn is_gate_open(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
+    pub(in crate::fanout) fn is_stand_in_due(&self) -> bool {
+        self.phase == Phase::Disabled(StandIn::Due)
     }
 
     /// The newest of its stamps, for all that is handed out.
@@ -129,6 +166,7 @@ impl Service {
         match self.phase {
             Phase::Serving if flushing => Admission::Drop(DropReason::Flushing),
             Phase::Serving => Admission::Take,
+            Phase::Disabled(_) => Admission::Drop(DropReason::Disabled),
             Phase::Idle => Admission::Uncounted,
             Phase::Ended(reason) | Phase::Stopped(reason) => Admission::Drop(reason),
         }
@@ -156,6 +194,7 @@ impl Service {
             Some(DropReason::Eos) => State::Eos,
             Some(DropReason::Error) => State::Failed,
             Some(DropReason::Evicted) => State::Evicted,
+            _ if self.gate == Gate::Closed => State::Disabled,
             _ => State::Ok,
         }
     }
@@ -170,10 +209,10 @@ impl Service {
                 _ => Greeting::Wait,
             },
             Phase::Idle | Phase::Stopped(_) => Greeting::Closed(self.session),
-            Phase::Serving | Phase::Ended(_) if session < self.session => {
+            Phase::Serving | Phase::Disabled(_) | Phase::Ended(_) if session < self.session => {
                 Greeting::Superseded(self.session)
             }
-            Phase::Serving | Phase::Ended(_) => {
+            Phase::Serving | Phase::Disabled(_) | Phase::Ended(_) => {
                 if self.pending != Some(Pending::Evicted) && flushing {
                     return Greeting::Wait;
                 }
@@ -187,16 +226,52 @@ impl Service {
     }
 
     pub(in crate::fanout) fn activate(&mut self, now: Stamp) {
-        self.phase = Phase::Serving;
+        self.serve();
         self.pending = None;
         self.session = now;
+    }
+
+    /// As far as its gate lets frames through.
+    fn serve(&mut self) {
+        self.phase = match self.gate {
+            Gate::Open => Phase::Serving,
+            Gate::Closed => Phase::Disabled(StandIn::Due),
+        };
+    }
+
+    /// The application opens or closes the gate. True if frames that come have another fate from now on.
+    pub(in crate::fanout) fn set_gate(&mut self, gate: Gate) -> bool {
+        let before = self.phase;
+        self.gate = gate;
+        match self.phase {
+            Phase::Serving | Phase::Stopped(DropReason::Flushing) if gate == Gate::Open => {}
+            Phase::Disabled(_) | Phase::Stopped(DropReason::Disabled) if gate == Gate::Closed => {}
+            Phase::Serving | Phase::Disabled(_) => self.serve(),
+            Phase::Stopped(DropReason::Flushing | DropReason::Disabled) => self.stop(),
+            // What has ended it counts first.
+            Phase::Idle | Phase::Ended(_) | Phase::Stopped(_) => {}
+        }
+        self.phase != before
+    }
+
+    /// Sinks have lost their first frame, or will.
+    pub(in crate::fanout) fn need_stand_in(&mut self) {
+        if let Phase::Disabled(stand_in) = &mut self.phase {
+            *stand_in = StandIn::Due;
+        }
+    }
+
+    pub(in crate::fanout) fn give_stand_in(&mut self) {
+        if let Phase::Disabled(stand_in) = &mut self.phase {
+            *stand_in = StandIn::Given;
+        }
     }
 
     /// It gets no more frames.
     pub(in crate::fanout) fn end(&mut self, reason: DropReason) {
         self.phase = match self.phase {
             Phase::Idle | Phase::Stopped(_) => Phase::Stopped(reason),
-            Phase::Serving | Phase::Ended(_) => Phase::Ended(reason),
+            Phase::Serving | Phase::Disabled(_) | Phase::Ended(_) => Phase::Ended(reason),
         };
     }
 
@@ -208,18 +283,25 @@ impl Service {
     /// Its thread goes. Why it ended before that, if it had, stays on record.
     pub(in crate::fanout) fn deactivate(&mut self) {
         self.pending = None;
-        self.phase = match self.phase {
-            Phase::Idle => Phase::Idle,
-            Phase::Serving => Phase::Stopped(DropReason::Flushing),
-            Phase::Ended(reason) | Phase::Stopped(reason) => Phase::Stopped(reason),
-        };
+        match self.phase {
+            Phase::Serving | Phase::Disabled(_) => self.stop(),
+            Phase::Ended(reason) => self.phase = Phase::Stopped(reason),
+            Phase::Idle | Phase::Stopped(_) => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        self.phase = Phase::Stopped(match self.gate {
+            Gate::Open => DropReason::Flushing,
+            Gate::Closed => DropReason::Disabled,
+        });
     }
 
     /// It is served again: answers from before end it no more.
     pub(in crate::fanout) fn readmit(&mut self, now: Stamp) {
         if self.is_active() {
             self.accepted = now;
-            self.phase = Phase::Serving;
+            self.serve();
             if self.pending == Some(Pending::Evicted) {
                 self.pending = None;
             }
@@ -251,8 +333,9 @@ impl Service {
         let ends = Phase::Ended(DropReason::Eos) == self.phase
             || Phase::Ended(DropReason::Error) == self.phase;
         if ends {
-            self.phase = Phase::Serving;
+            self.serve();
         }
+        self.need_stand_in();
         ends
     }
 
@@ -269,7 +352,10 @@ impl Service {
             Phase::Idle => self.session,
             _ => now,
         };
-        *self = Self::new(session);
+        *self = Self {
+            gate: self.gate,
+            ..Self::new(session)
+        };
     }
 
     pub(in crate::fanout) fn set_flow(&mut self, flow: i32) {

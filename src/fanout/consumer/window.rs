@@ -77,6 +77,8 @@ pub(in crate::fanout) struct Window {
     allowance: Allowance,
     /// When it began, ns: replayed frames have not waited for the consumer before.
     since: u64,
+    /// Position after the last frame that the consumer took, if it can go on behind that one.
+    taken_until: u64,
 }
 
 impl Window {
@@ -88,6 +90,7 @@ impl Window {
             is_plain: true,
             allowance: Allowance::default(),
             since: 0,
+            taken_until: 0,
         };
         window.set_limits(limits);
         window
@@ -146,6 +149,23 @@ impl Window {
             allowance.shrink_to(Allowance::of(log, self.cursor));
             self.set_allowance(allowance);
         }
+    }
+
+    /// The first frame is taken.
+    pub(in crate::fanout) fn take<F, E: Event>(&mut self, log: &Log<F, E>) {
+        self.advance(1, log);
+        self.taken_until = self.cursor;
+    }
+
+    /// What the consumer took it does not have any more.
+    pub(in crate::fanout) fn forget_taken(&mut self) {
+        self.taken_until = 0;
+    }
+
+    /// Where a consumer goes on to which `kept` and the frames behind it are offered again: none comes
+    /// twice.
+    pub(in crate::fanout) fn resumes_at(&self, kept: u64) -> u64 {
+        kept.max(self.taken_until)
     }
 
     /// [`advance`](Self::advance) by one frame where [`look`](Self::look) said `OneTooMany`.

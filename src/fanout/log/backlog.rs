@@ -18,6 +18,13 @@ pub(in crate::fanout) struct Placed<E> {
     pub(in crate::fanout) event: E,
 }
 
+impl<E: Event> Placed<E> {
+    /// Frames of before it are of no use to a consumer that has had it.
+    pub(in crate::fanout) fn bars(&self) -> bool {
+        self.event.ends_stream() || self.event.must_precede_later_kinds()
+    }
+}
+
 /// Events that wait apart from the log.
 pub(in crate::fanout) struct Backlog<E> {
     events: VecDeque<Placed<E>>,
@@ -67,9 +74,26 @@ impl<E: Event> Backlog<E> {
 
     /// Keeps the events that survive a flush.
     pub(in crate::fanout) fn flush(&mut self, gone: &mut impl Extend<E>) {
-        let (kept, void): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.events)
-            .into_iter()
-            .partition(|placed| placed.event.survives_flush());
+        self.retract(|placed| !placed.event.survives_flush(), gone);
+    }
+
+    /// All up to the last that bars precede the frame at `position`.
+    pub(in crate::fanout) fn go_back(&mut self, position: u64) {
+        let last = self.events.iter().rposition(Placed::bars);
+        let count = last.map_or(0, |last| last + 1);
+        for placed in self.events.iter_mut().take(count) {
+            placed.at = placed.at.min(position);
+        }
+    }
+
+    /// Forgets the events that are `void`.
+    pub(in crate::fanout) fn retract(
+        &mut self,
+        void: impl Fn(&Placed<E>) -> bool,
+        gone: &mut impl Extend<E>,
+    ) {
+        let (void, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.events).into_iter().partition(void);
         self.events = kept;
         gone.extend(void.into_iter().map(|placed| placed.event));
     }

@@ -48,6 +48,8 @@ pub(super) struct Log<F, E> {
     sticky: Sticky<E>,
     replay: Option<Replay<E>>,
     replay_capacity: u64,
+    /// Frames of this format depend on others, as far as this was looked at: with a replay.
+    has_deltas: bool,
 }
 
 impl<F, E: Event> Log<F, E> {
@@ -65,6 +67,7 @@ impl<F, E: Event> Log<F, E> {
             sticky: Arc::default(),
             replay: None,
             replay_capacity: 0,
+            has_deltas: false,
         }
     }
 
@@ -220,6 +223,7 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn append_event(&mut self, event: E, effects: &mut Effects<F, E>) {
         if event.starts_format() {
             self.forget_replay(effects);
+            self.has_deltas = false;
         }
         let sequence = self.event_end();
         if event.is_sticky() {
@@ -289,6 +293,15 @@ impl<F, E: Event> Log<F, E> {
             .map_or(u64::MAX, |replay| replay.position)
     }
 
+    /// The newest keyframe that is kept, of a coded stream, for a consumer that has had the events since:
+    /// none if frames from there on need other ones, or the stream has ended.
+    pub(super) fn kept_keyframe(&self) -> Option<u64> {
+        let replay = self.replay.as_ref().filter(|_| self.has_deltas)?;
+        let first = (replay.next - self.event_base) as usize;
+        let mut since = replay.events().chain(self.events.range(first..));
+        (!since.any(Placed::bars)).then_some(replay.position)
+    }
+
     fn keep_for_joiners(
         &mut self,
         position: u64,
@@ -296,6 +309,7 @@ impl<F, E: Event> Log<F, E> {
         effects: &mut Effects<F, E>,
     ) -> bool {
         if delta {
+            self.has_deltas = true;
             return self.shorten_replay(effects);
         }
         let replay = Replay::new(position, self.sticky.clone(), self.event_end());

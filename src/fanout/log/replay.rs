@@ -55,6 +55,11 @@ impl<E: Event> Replay<E> {
         &mut self.sticky
     }
 
+    /// Those after it that the log does not keep.
+    pub(super) fn events(&self) -> impl Iterator<Item = &Placed<E>> {
+        self.events.iter()
+    }
+
     pub(super) fn start(&self) -> Start<E> {
         let mut start = Start::new(self.position, &self.sticky, self.next);
         start.events.extend(self.events.iter().cloned());

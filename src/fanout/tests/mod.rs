@@ -4,6 +4,7 @@
 
 mod coded;
 mod events;
+mod gate;
 mod joiners;
 mod model;
 mod ops;
@@ -146,6 +147,15 @@ impl Event for Ev {
     fn starts_format(&self) -> bool {
         self.kind <= Kind::Caps
     }
+
+    fn in_place_of(frame: &FrameInfo) -> Option<Self> {
+        Some(Self::new(Kind::Gap, stand_in_id(frame.pts?)))
+    }
+}
+
+/// Which event stands in for the frame of that time.
+pub(super) fn stand_in_id(pts: u64) -> u64 {
+    1 << 60 | pts
 }
 
 /// Counts wake-ups; neither they nor its end may come under the lock.
@@ -194,7 +204,7 @@ pub(super) struct Reader {
     pub(super) woken: Arc<AtomicU64>,
 }
 
-/// What upstream hears, for whoever wants to know.
+/// What upstream hears.
 pub(super) struct Heard {
     pub(super) answer: Answer,
     pub(super) request_keyframe: bool,
@@ -267,6 +277,10 @@ impl Rig {
         Reader { id, session, woken }
     }
 
+    pub(super) fn enable(&self, reader: &Reader, enabled: bool) {
+        self.fan.set_enabled(reader.id, || enabled, self.now);
+    }
+
     pub(super) fn take(&self, reader: &Reader) -> Taken<Frame, Ev> {
         let mut waker = Some(bell(&reader.woken));
         self.fan
@@ -289,6 +303,7 @@ impl Rig {
             stamp,
             outcome,
             flow,
+            untold: 0,
         };
         self.fan.finish(reader.id, done, self.now);
     }
@@ -335,7 +350,7 @@ impl Rig {
         self.ledger(reader).dropped.get(reason)
     }
 
-    /// The numbers of the frames that somebody holds.
+    /// The numbers of the frames that are not freed.
     pub(super) fn alive(&self) -> Vec<u64> {
         let alive = self.frames.iter().filter_map(Weak::upgrade);
         alive.map(|body| body.0).collect()

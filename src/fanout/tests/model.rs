@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::Kind;
-use super::stream::{events, thin};
+use super::stream::{bars, events, thin};
+use super::{Kind, stand_in_id};
 use crate::facts::DropReason;
 use crate::fanout::{FrameInfo, Limits};
 
@@ -21,7 +21,8 @@ pub(super) struct Dish {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Item {
     Frame(Dish),
-    Event(Kind, u64),
+    /// With its number, and the frame that it precedes.
+    Event(Kind, u64, u64),
 }
 
 impl Item {
@@ -35,7 +36,7 @@ impl Item {
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
             Self::Frame(_) => None,
-            Self::Event(kind, _) => Some(*kind),
+            Self::Event(kind, ..) => Some(*kind),
         }
     }
 }
@@ -54,6 +55,12 @@ pub(super) enum Mood {
 pub(super) struct Guest {
     pub(super) mood: Mood,
     pub(super) staffed: bool,
+    /// Its gate is.
+    pub(super) closed: bool,
+    /// An event comes in place of the next frame that is held back.
+    pub(super) wants_stand_in: bool,
+    /// It has had all that is of use of the frames before this one.
+    pub(super) had: u64,
     pub(super) tray: Tray,
     pub(super) limits: Limits,
     pub(super) frames_in: u64,
@@ -104,6 +111,9 @@ impl Guest {
         Self {
             mood: Mood::Asleep,
             staffed: false,
+            closed: false,
+            wants_stand_in: false,
+            had: 0,
             tray: Tray::new(),
             limits,
             frames_in: 0,
@@ -135,6 +145,7 @@ impl Guest {
         let served =
             self.in_hand.is_some() || self.out > 0 || self.drops != [0; DropReason::ALL.len()];
         Self {
+            closed: self.closed,
             gap: self.gap || served,
             knows_of_stop: self.mood == Mood::Asleep && self.knows_of_stop,
             ..Self::new(self.limits, self.keeps_session)
@@ -245,7 +256,7 @@ impl Guest {
             }
         }
         let lag = self.drops[DropReason::Slow.index()] - self.pardoned;
-        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.mood == Mood::Fed {
+        if self.limits.max_lag != 0 && lag > self.limits.max_lag && self.is_fed() {
             self.shut(DropReason::Evicted);
             self.tray.clear();
             self.expulsion_unsaid = true;
@@ -267,6 +278,17 @@ impl Guest {
         self.frames_in += 1;
         if let Mood::Shut(reason) = self.mood {
             self.miss(1, reason);
+        } else if self.closed {
+            self.miss(1, DropReason::Disabled);
+            self.wants_intra = true;
+            if self.wants_stand_in
+                && !flushing
+                && let Some(pts) = frame.info.pts
+            {
+                self.wants_stand_in = false;
+                let (id, at) = (stand_in_id(pts), frame.sequence + 1);
+                self.tray.push_back(Item::Event(Kind::Gap, id, at));
+            }
         } else if flushing {
             self.miss(1, DropReason::Flushing);
             self.wants_intra = true;
@@ -281,7 +303,7 @@ impl Guest {
         false
     }
 
-    pub(super) fn deal_event(&mut self, kind: Kind, id: u64) {
+    pub(super) fn deal_event(&mut self, kind: Kind, id: u64, end: u64) {
         if !self.staffed {
             return;
         }
@@ -293,8 +315,9 @@ impl Guest {
         {
             self.feed_again();
         }
-        self.tray.push_back(Item::Event(kind, id));
-        self.events_gone += thin(&mut self.tray);
+        self.tray.push_back(Item::Event(kind, id, end));
+        let first = self.frames().next().map_or(end, |frame| frame.sequence);
+        self.events_gone += thin(&mut self.tray, first);
     }
 
     /// A flush is over.
@@ -304,6 +327,7 @@ impl Guest {
         }
         let evicted = self.mood == Mood::Shut(DropReason::Evicted);
         self.in_hand = self.in_hand.map(|_| false);
+        self.wants_stand_in = true;
         self.expulsion_unsaid = evicted;
         self.resumption_unsaid = !evicted;
         if let Mood::Shut(DropReason::Eos | DropReason::Error) = self.mood {
@@ -314,37 +338,44 @@ impl Guest {
     fn feed_again(&mut self) {
         self.mood = Mood::Fed;
         self.wants_intra = true;
+        self.wants_stand_in = true;
         self.in_hand = self.in_hand.map(|_| false);
     }
 
     /// Starts with what is kept for it, or else with the events that it has to know.
-    pub(super) fn seat(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)]) {
+    pub(super) fn seat(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)], end: u64) {
         self.tray.clear();
-        self.tray.extend(stocked.unwrap_or_else(|| events(sticky)));
+        self.had = 0;
+        self.wants_stand_in = true;
+        self.tray
+            .extend(stocked.unwrap_or_else(|| events(sticky, end)));
         self.grace = self.level() as u64;
         self.grace_size = self.size();
         self.frames_in += self.grace;
         self.wants_intra = self.level() == 0;
     }
 
-    pub(super) fn welcome_back(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)]) {
+    pub(super) fn welcome_back(&mut self, stocked: Option<Tray>, sticky: &[(Kind, u64)], end: u64) {
         if !self.staffed {
             return;
         }
         self.in_hand = self.in_hand.map(|_| false);
+        self.had = 0;
+        self.wants_stand_in = true;
         if self.mood == Mood::Shut(DropReason::Evicted) {
             self.expulsion_unsaid = false;
             self.pardoned = self.drops[DropReason::Slow.index()];
-            self.tray.extend(events(sticky));
+            self.tray.extend(events(sticky, end));
         } else if self.mood == Mood::Shut(DropReason::NotLinked)
             && self.out == 0
+            && !self.closed
             && stocked.is_some()
         {
             self.feed_again();
-            self.seat(stocked, sticky);
+            self.seat(stocked, sticky, end);
         } else if self.tray.is_empty() {
             // Sticky events reach a peer that was linked late with the next event.
-            self.tray.extend(events(sticky).pop_back());
+            self.tray.extend(events(sticky, end).pop_back());
         }
         if self.mood != Mood::Fed {
             self.feed_again();
@@ -385,8 +416,9 @@ impl Guest {
         }
         match self.tray.pop_front() {
             None => Got::Wait,
-            Some(Item::Event(kind, id)) => Got::Event(kind, id),
+            Some(Item::Event(kind, id, _)) => Got::Event(kind, id),
             Some(Item::Frame(frame)) => {
+                self.had = frame.sequence + 1;
                 self.in_hand = Some(true);
                 self.note_size();
                 self.note_entrance(&frame);
@@ -414,6 +446,7 @@ impl Guest {
             return;
         };
         self.flow = flow;
+        self.had = 0;
         self.miss(1, reason);
         if self.mood == Mood::Fed {
             let recovers = |item: &Item| item.kind().is_some_and(|kind| kind.readmits(reason));
@@ -442,7 +475,78 @@ impl Guest {
         self.resumption_unsaid = false;
         self.tray.retain(|item| item.frame().is_some());
         if self.mood == Mood::Fed {
-            self.shut(DropReason::Flushing);
+            self.shut(self.stopped_for());
+        }
+    }
+
+    fn stopped_for(&self) -> DropReason {
+        match self.closed {
+            true => DropReason::Disabled,
+            false => DropReason::Flushing,
+        }
+    }
+
+    pub(super) fn is_fed(&self) -> bool {
+        self.mood == Mood::Fed && !self.closed
+    }
+
+    pub(super) fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        if self.mood == Mood::Fed {
+            self.wants_intra |= self.level() > 0;
+            self.toss_all(DropReason::Disabled);
+            self.wants_stand_in = true;
+        } else if self.mood == Mood::Shut(DropReason::Flushing) {
+            self.mood = Mood::Shut(self.stopped_for());
+        }
+    }
+
+    /// `kept` is the group of pictures that is kept, if it may go back to that.
+    pub(super) fn open(&mut self, kept: Option<Tray>, now: u64) {
+        if !std::mem::take(&mut self.closed) {
+            return;
+        }
+        if self.mood == Mood::Shut(DropReason::Disabled) {
+            self.mood = Mood::Shut(self.stopped_for());
+        }
+        if self.mood != Mood::Fed {
+            return;
+        }
+        let is_stand_in = |item: &Item| matches!(item, Item::Event(_, id, _) if id >> 60 == 1);
+        self.tray.retain(|item| !is_stand_in(item));
+        let kept = kept.unwrap_or_default();
+        let first = kept.iter().filter_map(Item::frame).map(|one| one.sequence);
+        let first = first.into_iter().find(|sequence| *sequence >= self.had);
+        let is_bar = |item: &Item| item.kind().is_some_and(bars);
+        let count = self.tray.iter().rposition(is_bar).map_or(0, |at| at + 1);
+        for item in self.tray.iter_mut().take(count) {
+            if let Item::Event(.., at) = item {
+                *at = (*at).min(first.unwrap_or(*at));
+            }
+        }
+        let mut waiting = std::mem::take(&mut self.tray);
+        let frames = kept.iter().filter_map(Item::frame);
+        for frame in frames.filter(|frame| frame.sequence >= self.had) {
+            while let Some(Item::Event(.., at)) = waiting.front()
+                && *at <= frame.sequence
+            {
+                self.tray.extend(waiting.pop_front());
+            }
+            let frame = Dish {
+                arrived: now,
+                ..*frame
+            };
+            self.tray.push_back(Item::Frame(frame));
+        }
+        self.tray.append(&mut waiting);
+        if self.level() > 0 {
+            self.grace = self.level() as u64;
+            self.grace_size = self.size();
+            self.frames_in += self.grace;
+            self.wants_intra = false;
+            self.gap = true;
         }
     }
 }

@@ -30,6 +30,9 @@ pub(super) enum Op {
     Leave(usize),
     Readmit(usize),
     SetLimits(usize, Limits),
+    /// Opens or closes its gate.
+    Enable(usize, bool),
+    Pause,
     SetCapacity(u64),
     ForgetGop,
     Reset,
@@ -101,7 +104,9 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(Op::Deactivate),
         1 => who.clone().prop_map(Op::Leave),
         2 => who.clone().prop_map(Op::Readmit),
-        1 => (who, limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
+        1 => (who.clone(), limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
+        3 => (who, any::<bool>()).prop_map(|(who, enabled)| Op::Enable(who, enabled)),
+        1 => Just(Op::Pause),
         1 => (0_u64..6).prop_map(Op::SetCapacity),
         1 => Just(Op::ForgetGop),
         1 => proptest::bool::weighted(0.1)

@@ -9,29 +9,41 @@ use crate::fanout::{FrameInfo, Limits};
 const SECOND: u64 = 1_000_000_000;
 const MAX_EVENTS: usize = 256;
 
-pub(super) fn events(sticky: &[(Kind, u64)]) -> Tray {
-    let items = sticky.iter().map(|(kind, id)| Item::Event(*kind, *id));
+/// Right before the frame `at`.
+pub(super) fn events(sticky: &[(Kind, u64)], at: u64) -> Tray {
+    let items = sticky.iter().map(|(kind, id)| Item::Event(*kind, *id, at));
     items.collect()
 }
 
-/// Thins out the events of `tray` if there are too many; tells how many were missed.
-pub(super) fn thin(tray: &mut Tray) -> u64 {
+/// No frame from before it is of use behind it.
+pub(super) fn bars(kind: Kind) -> bool {
+    kind <= Kind::Segment || kind == Kind::Eos
+}
+
+/// Thins out the events of `tray` if there are too many, where those before the frame `first` are as good
+/// as right before it; tells how many were missed.
+pub(super) fn thin(tray: &mut Tray, first: u64) -> u64 {
     let count = |tray: &Tray| tray.iter().filter(|item| item.frame().is_none()).count();
     if count(tray) <= MAX_EVENTS {
         return 0;
     }
     let mut all = Tray::new();
     let mut run = Vec::new();
+    let merged = |run: Vec<_>| {
+        merge(run)
+            .into_iter()
+            .map(|(kind, id, at)| Item::Event(kind, id, at))
+    };
     for item in tray.drain(..) {
         match item {
-            Item::Event(kind, id) => run.push((kind, id)),
+            Item::Event(kind, id, at) => run.push((kind, id, at.max(first))),
             frame => {
-                all.extend(events(&merge(std::mem::take(&mut run))));
+                all.extend(merged(std::mem::take(&mut run)));
                 all.push_back(frame);
             }
         }
     }
-    all.extend(events(&merge(run)));
+    all.extend(merged(run));
     *tray = all;
     let mut dropped = 0;
     while count(tray) > MAX_EVENTS {
@@ -45,33 +57,36 @@ pub(super) fn thin(tray: &mut Tray) -> u64 {
     dropped
 }
 
+/// An event, its number, and the frame that it precedes.
+type Told = (Kind, u64, u64);
+
 /// Merges sticky events with no frame between them.
-fn merge(mut run: Vec<(Kind, u64)>) -> Vec<(Kind, u64)> {
+fn merge(mut run: Vec<Told>) -> Vec<Told> {
     // Of several ends of the stream only the last, and nothing passes it.
-    let last_end = run.iter().rposition(|(kind, _)| *kind == Kind::Eos);
+    let last_end = run.iter().rposition(|(kind, ..)| *kind == Kind::Eos);
     let mut index = 0;
-    run.retain(|(kind, _)| {
+    run.retain(|(kind, ..)| {
         index += 1;
         *kind != Kind::Eos || Some(index - 1) == last_end
     });
-    let mut merged: Vec<(Kind, u64)> = Vec::new();
-    for part in run.split_inclusive(|(kind, _)| *kind == Kind::Eos) {
-        let mut kept: Vec<(Kind, u64)> = Vec::new();
-        for (kind, id) in part.iter().copied() {
+    let mut merged: Vec<Told> = Vec::new();
+    for part in run.split_inclusive(|(kind, ..)| *kind == Kind::Eos) {
+        let mut kept: Vec<Told> = Vec::new();
+        for (kind, id, at) in part.iter().copied() {
             let old = kept
                 .iter()
-                .position(|(other, _)| kind.sticky() && *other == kind);
+                .position(|(other, ..)| kind.sticky() && *other == kind);
             let Some(old) = old else {
-                kept.push((kind, id));
+                kept.push((kind, id, at));
                 continue;
             };
             kept.remove(old);
-            let lower = |other: &(Kind, u64)| other.0 < kind;
-            let at = match kind {
+            let lower = |other: &Told| other.0 < kind;
+            let place = match kind {
                 Kind::Tag => kept.len(),
                 _ => old.max(kept.iter().rposition(lower).map_or(0, |index| index + 1)),
             };
-            kept.insert(at, (kind, id));
+            kept.insert(place, (kind, id, at));
         }
         merged.extend(kept);
     }
@@ -86,10 +101,20 @@ pub(super) struct Larder {
     pub(super) gop: Option<(Vec<(Kind, u64)>, Tray)>,
     pub(super) capacity: u64,
     pub(super) truncated: u64,
+    /// Frames of this format need others.
+    coded: bool,
 }
 
 impl Larder {
+    /// What a consumer goes back to whose gate opens.
+    pub(super) fn kept(&self) -> Option<Tray> {
+        let (_, items) = self.gop.as_ref().filter(|_| self.coded)?;
+        let bars = |item: &Item| item.kind().is_some_and(bars);
+        (!items.iter().any(bars)).then(|| items.clone())
+    }
+
     pub(super) fn frame(&mut self, frame: Dish, flushing: bool) {
+        self.coded |= self.capacity != 0 && frame.info.delta;
         if flushing || self.capacity == 0 {
             self.gop = None;
             return;
@@ -106,9 +131,10 @@ impl Larder {
         }
     }
 
-    pub(super) fn event(&mut self, kind: Kind, id: u64) {
+    pub(super) fn event(&mut self, kind: Kind, id: u64, end: u64) {
         if kind <= Kind::Caps {
             self.gop = None;
+            self.coded = false;
         }
         if kind.sticky() {
             self.sticky
@@ -117,15 +143,16 @@ impl Larder {
             self.sticky.sort_by_key(|(kind, _)| *kind);
         }
         if let Some((_, items)) = &mut self.gop {
-            items.push_back(Item::Event(kind, id));
-            thin(items);
+            items.push_back(Item::Event(kind, id, end));
+            thin(items, 0);
         }
     }
 
     /// What waits at first for a consumer that joins.
     fn tray(&self, now: u64) -> Option<Tray> {
         let (sticky, items) = self.gop.as_ref()?;
-        let mut tray = events(sticky);
+        let first = items.iter().find_map(Item::frame)?;
+        let mut tray = events(sticky, first.sequence);
         tray.extend(items.iter().map(|item| match *item {
             Item::Frame(frame) => Item::Frame(Dish {
                 arrived: now,
@@ -193,7 +220,7 @@ impl Model {
             self.key_requested = Some(now);
             self.keyframe_requests += 1;
             for guest in &mut self.guests {
-                let waits = guest.wants_intra && guest.mood == Mood::Fed;
+                let waits = guest.wants_intra && guest.is_fed();
                 guest.requested_keyframes += u64::from(waits);
             }
         }
@@ -204,12 +231,12 @@ impl Model {
         if self.flushing && !kind.survives_flush() {
             return;
         }
-        self.larder.event(kind, id);
+        self.larder.event(kind, id, self.end);
         if kind <= Kind::Caps {
             self.header = None;
         }
         for guest in &mut self.guests {
-            guest.deal_event(kind, id);
+            guest.deal_event(kind, id, self.end);
         }
     }
 
@@ -255,8 +282,9 @@ impl Model {
         guest.mood = Mood::Fed;
         guest.staffed = true;
         guest.session_unsaid = guest.keeps_session;
-        let stocked = self.larder.tray(now).filter(|_| untouched && linked);
-        guest.seat(stocked, &self.larder.sticky);
+        let is_stocked = untouched && linked && !guest.closed;
+        let stocked = self.larder.tray(now).filter(|_| is_stocked);
+        guest.seat(stocked, &self.larder.sticky, self.end);
         if !linked {
             guest.mood = Mood::Shut(DropReason::NotLinked);
             guest.flow = -7;
@@ -265,7 +293,16 @@ impl Model {
 
     pub(super) fn welcome_back(&mut self, index: usize, now: u64) {
         let stocked = self.larder.tray(now);
-        self.guests[index].welcome_back(stocked, &self.larder.sticky);
+        self.guests[index].welcome_back(stocked, &self.larder.sticky, self.end);
+    }
+
+    pub(super) fn enable(&mut self, index: usize, enabled: bool, now: u64) {
+        let guest = &mut self.guests[index];
+        guest.end_time = self.end_time;
+        match enabled {
+            true => guest.open(self.larder.kept(), now),
+            false => guest.close(),
+        }
     }
 
     pub(super) fn set_limits(&mut self, index: usize, limits: Limits, now: u64) {

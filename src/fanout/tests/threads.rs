@@ -86,6 +86,7 @@ fn consume(shared: &Shared, id: ConsumerId, session: Stamp) -> Seen {
                     stamp: taken.stamp,
                     outcome: Outcome::Delivered,
                     flow: 0,
+                    untold: 0,
                 };
                 fan.finish(id, done, shared.now());
             }

@@ -96,6 +96,11 @@ impl World {
                 self.model.header = None;
             }
             Op::Reset => self.reset(),
+            Op::Pause => {
+                self.rig.fan.set_playing(false, now);
+                let guests = self.model.guests.iter_mut();
+                guests.for_each(|guest| guest.wants_stand_in = true);
+            }
             Op::Pass(time) => self.rig.now += time,
             Op::FinishStray(which, outcome) => self.finish_stray(which, outcome),
             Op::Take(who)
@@ -105,6 +110,7 @@ impl World {
             | Op::Deactivate(who)
             | Op::Leave(who)
             | Op::Readmit(who)
+            | Op::Enable(who, _)
             | Op::SetLimits(who, _) => {
                 if let Some(index) = self.who(who) {
                     self.apply_to(index, op);
@@ -141,6 +147,10 @@ impl World {
                 self.rig.fan.readmit(id, true, now);
                 self.model.welcome_back(index, now);
             }
+            Op::Enable(_, enabled) => {
+                self.rig.fan.set_enabled(id, || enabled, now);
+                self.model.enable(index, enabled, now);
+            }
             Op::SetLimits(_, limits) => {
                 self.rig.fan.set_limits(id, || limits, now);
                 self.model.set_limits(index, limits, now);
@@ -164,7 +174,12 @@ impl World {
         };
         let guests = &self.model.guests;
         let ended = |guest| is(guest, &[DropReason::Eos, DropReason::Error]);
-        let spared = |guest| is(guest, &[DropReason::Evicted, DropReason::Flushing]);
+        let spared = [
+            DropReason::Evicted,
+            DropReason::Flushing,
+            DropReason::Disabled,
+        ];
+        let spared = |guest| is(guest, &spared);
         self.model.served() || !guests.iter().any(ended) && guests.iter().any(spared)
     }
 

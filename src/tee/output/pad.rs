@@ -81,6 +81,10 @@ impl DroneTeePad {
         u32::try_from(depth).unwrap_or(props::MAX_DEPTH)
     }
 
+    pub(super) fn sends_loss_events(&self) -> bool {
+        lock(&self.settings).loss_events
+    }
+
     pub(in crate::tee) fn is_silent(&self) -> bool {
         lock(&self.settings).silent
     }
@@ -271,8 +275,10 @@ impl DroneTeePad {
     pub(in crate::tee) fn apply(&self) {
         let Some(member) = self.member() else { return };
         let limits = || self.settings().limits(member.settings.get().depth);
+        let enabled = || lock(&self.settings).enabled;
         member.stream.set_label(member.id, || self.label(), now());
         member.stream.set_limits(member.id, limits, now());
+        member.stream.set_enabled(member.id, enabled, now());
     }
 
     fn ledger_value(&self, name: &str, ledger: &Ledger) -> Option<u64> {
@@ -327,6 +333,8 @@ impl ObjectImpl for DroneTeePad {
             "max-size-time" => set!(max_size_time),
             "max-age" => set!(max_age),
             "max-lag" => set!(max_lag),
+            "enabled" => set!(enabled),
+            "loss-events" => set!(loss_events),
             "silent" => set!(silent),
             _ => {}
         }
@@ -341,6 +349,8 @@ impl ObjectImpl for DroneTeePad {
             "max-size-time" => return settings.max_size_time.to_value(),
             "max-age" => return settings.max_age.to_value(),
             "max-lag" => return settings.max_lag.to_value(),
+            "enabled" => return settings.enabled.to_value(),
+            "loss-events" => return settings.loss_events.to_value(),
             "silent" => return settings.silent.to_value(),
             _ => {}
         }

@@ -203,6 +203,7 @@ impl<'a> Task<'a> {
         }
         self.repeat_sticky();
         let is_first = peer.note_frame();
+        let told = self.tell_loss(taken.lost_before, taken.sequence);
         let buffer = flagged(taken.frame, taken.discont);
         gst::trace!(CAT, obj = self.pad, "Pushing {buffer:?}");
         let flow = self.pushing(|pad| pad.push(buffer));
@@ -222,12 +223,29 @@ impl<'a> Task<'a> {
                 "The branch said {flow:?}: drops are {reason} from now on"
             );
         }
+        // Where both were refused, a flush came before the two.
+        let is_untold = !told && outcome == Outcome::Lost(DropReason::Flushing);
         let done = Done {
             stamp: taken.stamp,
             outcome,
             flow: gst::FlowReturn::from(flow).into_glib(),
+            untold: if is_untold { taken.lost_before } else { 0 },
         };
         (done, at)
+    }
+
+    /// Tells the branch how many frames were lost before the one with that number, if it wants to know.
+    /// False if the branch did not take it; some elements say so of each event that they do not know.
+    fn tell_loss(&mut self, count: u64, sequence: u64) -> bool {
+        if count == 0 || !self.pad.imp().sends_loss_events() {
+            return true;
+        }
+        let loss = gst::Structure::builder("dronetee-loss")
+            .field("count", count)
+            .field("sequence", sequence)
+            .build();
+        let event = gst::event::CustomDownstream::new(loss);
+        self.pushing(|pad| pad.push_event(event)) == Some(true)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-pub(crate) const REASONS: [&str; 9] = [
+pub(crate) const REASONS: [&str; 10] = [
     "slow",
     "stale",
     "waiting-keyframe",
@@ -19,6 +19,7 @@ pub(crate) const REASONS: [&str; 9] = [
     "error",
     "evicted",
     "pool",
+    "disabled",
 ];
 
 pub(crate) fn init() {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The full table of a consumer's states and what can happen in them.
 
-use crate::facts::DropReason::{self, Eos, Error, Evicted, Flushing, NotLinked};
-use crate::fanout::consumer::service::{Admission, Greeting, Phase, Service, Verdict};
+use crate::facts::DropReason::{self, Disabled, Eos, Error, Evicted, Flushing, NotLinked};
+use crate::facts::State;
+use crate::fanout::consumer::service::{
+    Admission, Gate, Greeting, Phase, Service, StandIn, Verdict,
+};
 use crate::fanout::key::Stamp;
 
 /// A service in that phase, and the newest stamp.
@@ -13,13 +16,23 @@ fn service_in(phase: Phase) -> (Service, Stamp) {
     match phase {
         Phase::Idle => {}
         Phase::Serving => active(&mut service, &mut stamp),
+        Phase::Disabled(stand_in) => {
+            service.set_gate(Gate::Closed);
+            active(&mut service, &mut stamp);
+            if stand_in == StandIn::Given {
+                service.give_stand_in();
+            }
+        }
         Phase::Ended(reason) => {
             active(&mut service, &mut stamp);
             service.end(reason);
         }
         Phase::Stopped(reason) => {
+            if reason == Disabled {
+                service.set_gate(Gate::Closed);
+            }
             active(&mut service, &mut stamp);
-            if reason != Flushing {
+            if ![Flushing, Disabled].contains(&reason) {
                 service.end(reason);
             }
             service.deactivate();
@@ -33,19 +46,24 @@ fn name(phase: Phase) -> String {
     match phase {
         Phase::Idle => "idle".into(),
         Phase::Serving => "serving".into(),
+        Phase::Disabled(StandIn::Due) => "disabled:due".into(),
+        Phase::Disabled(StandIn::Given) => "disabled:given".into(),
         Phase::Ended(reason) => format!("ended:{reason}"),
         Phase::Stopped(reason) => format!("stopped:{reason}"),
     }
 }
 
-const PHASES: [Phase; 11] = [
+const PHASES: [Phase; 14] = [
     Phase::Idle,
     Phase::Serving,
+    Phase::Disabled(StandIn::Due),
+    Phase::Disabled(StandIn::Given),
     Phase::Ended(NotLinked),
     Phase::Ended(Eos),
     Phase::Ended(Error),
     Phase::Ended(Evicted),
     Phase::Stopped(Flushing),
+    Phase::Stopped(Disabled),
     Phase::Stopped(NotLinked),
     Phase::Stopped(Eos),
     Phase::Stopped(Error),
@@ -53,7 +71,7 @@ const PHASES: [Phase; 11] = [
 ];
 
 /// What comes of each, in the order of the columns of the table.
-const INPUTS: [fn(&mut Service, Stamp); 8] = [
+const INPUTS: [fn(&mut Service, Stamp); 12] = [
     |service, now| service.activate(now),
     |service, _| service.end(Error),
     |service, _| service.evict(),
@@ -62,22 +80,29 @@ const INPUTS: [fn(&mut Service, Stamp); 8] = [
     |service, now| _ = service.flush_stop(now),
     |service, _| service.cancel(),
     |service, now| service.reset(now),
+    |service, _| _ = service.set_gate(Gate::Closed),
+    |service, _| _ = service.set_gate(Gate::Open),
+    |service, _| service.give_stand_in(),
+    |service, _| service.need_stand_in(),
 ];
 
 /// `.`: it stays as it is.
 const TABLE: &str = "\
-state              activate end:error     evict           deactivate         readmit flush_stop cancel reset
-idle               serving  stopped:error stopped:evicted .                  .       .          .      .
-serving            .        ended:error   ended:evicted   stopped:flushing   .       .          .      idle
-ended:not-linked   serving  ended:error   ended:evicted   stopped:not-linked serving .          .      idle
-ended:eos          serving  ended:error   ended:evicted   stopped:eos        serving serving    .      idle
-ended:error        serving  .             ended:evicted   stopped:error      serving serving    .      idle
-ended:evicted      serving  ended:error   .               stopped:evicted    serving .          .      idle
-stopped:flushing   serving  stopped:error stopped:evicted .                  .       .          .      idle
-stopped:not-linked serving  stopped:error stopped:evicted .                  .       .          .      idle
-stopped:eos        serving  stopped:error stopped:evicted .                  .       .          .      idle
-stopped:error      serving  .             stopped:evicted .                  .       .          .      idle
-stopped:evicted    serving  stopped:error .               .                  .       .          .      idle";
+state              activate     end:error     evict           deactivate         readmit      flush_stop   cancel reset close            open             given          needed
+idle               serving      stopped:error stopped:evicted .                  .            .            .      .     .                .                .              .
+serving            .            ended:error   ended:evicted   stopped:flushing   .            .            .      idle  disabled:due     .                .              .
+disabled:due       .            ended:error   ended:evicted   stopped:disabled   .            .            .      idle  .                serving          disabled:given .
+disabled:given     disabled:due ended:error   ended:evicted   stopped:disabled   disabled:due disabled:due .      idle  .                serving          .              disabled:due
+ended:not-linked   serving      ended:error   ended:evicted   stopped:not-linked serving      .            .      idle  .                .                .              .
+ended:eos          serving      ended:error   ended:evicted   stopped:eos        serving      serving      .      idle  .                .                .              .
+ended:error        serving      .             ended:evicted   stopped:error      serving      serving      .      idle  .                .                .              .
+ended:evicted      serving      ended:error   .               stopped:evicted    serving      .            .      idle  .                .                .              .
+stopped:flushing   serving      stopped:error stopped:evicted .                  .            .            .      idle  stopped:disabled .                .              .
+stopped:disabled   disabled:due stopped:error stopped:evicted .                  .            .            .      idle  .                stopped:flushing .              .
+stopped:not-linked serving      stopped:error stopped:evicted .                  .            .            .      idle  .                .                .              .
+stopped:eos        serving      stopped:error stopped:evicted .                  .            .            .      idle  .                .                .              .
+stopped:error      serving      .             stopped:evicted .                  .            .            .      idle  .                .                .              .
+stopped:evicted    serving      stopped:error .               .                  .            .            .      idle  .                .                .              .";
 
 #[test]
 fn each_state_and_input_is_in_the_table() {
@@ -96,6 +121,46 @@ fn each_state_and_input_is_in_the_table() {
     }
 }
 
+/// The columns of the table that have the consumer served again, behind a gate that was closed before.
+#[test]
+fn what_ends_behind_a_closed_gate_is_served_behind_it() {
+    for (phase, row) in PHASES.into_iter().zip(TABLE.lines().skip(1)) {
+        let expected = row.split_whitespace().skip(1);
+        for (input, expected) in INPUTS.into_iter().zip(expected).take(8) {
+            let (mut service, mut stamp) = service_in(phase);
+            service.set_gate(Gate::Closed);
+            input(&mut service, stamp.advance());
+            let served = expected == "serving" || expected == "." && phase == Phase::Serving;
+            if served {
+                assert_eq!(name(service.phase()), "disabled:due", "{row}");
+            }
+            assert_ne!(service.phase(), Phase::Serving, "{row}");
+            assert_eq!(
+                service.phase() == Phase::Idle,
+                name(service.phase()) == "idle"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_has_ended_it_shows_before_its_gate() {
+    for phase in PHASES {
+        let (mut service, _) = service_in(phase);
+        service.set_gate(Gate::Closed);
+        let expected = match phase {
+            Phase::Ended(NotLinked) | Phase::Stopped(NotLinked) => State::NotLinked,
+            Phase::Ended(Eos) | Phase::Stopped(Eos) => State::Eos,
+            Phase::Ended(Error) | Phase::Stopped(Error) => State::Failed,
+            Phase::Ended(Evicted) | Phase::Stopped(Evicted) => State::Evicted,
+            _ => State::Disabled,
+        };
+        assert_eq!(service.state(), expected, "{phase:?}");
+        service.set_gate(Gate::Open);
+        assert_ne!(service.state(), State::Disabled, "{phase:?}");
+    }
+}
+
 #[test]
 fn what_becomes_of_a_frame_depends_on_the_state_alone() {
     for phase in PHASES {
@@ -104,6 +169,7 @@ fn what_becomes_of_a_frame_depends_on_the_state_alone() {
                 Phase::Idle => Admission::Uncounted,
                 Phase::Serving if flushing => Admission::Drop(Flushing),
                 Phase::Serving => Admission::Take,
+                Phase::Disabled(_) => Admission::Drop(Disabled),
                 Phase::Ended(reason) | Phase::Stopped(reason) => Admission::Drop(reason),
             };
             let (service, _) = service_in(phase);
