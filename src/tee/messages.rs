@@ -65,6 +65,14 @@ fn post_drop(element: &DroneTee, notice: &DropNotice<Label>, qos_messages: bool)
     let Some(pad) = notice.label.pad() else {
         return;
     };
+    gst::info!(
+        CAT,
+        obj = pad,
+        "{} lost frames ({}), {} so far",
+        notice.label.consumer,
+        notice.reason,
+        notice.total
+    );
     if qos_messages {
         post_message(element, qos_message(&pad, notice));
     }

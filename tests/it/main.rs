@@ -25,6 +25,7 @@ mod busy_handler;
 mod coded;
 mod coded_streams;
 mod demo;
+mod docs;
 mod dronebranch;
 mod endings;
 mod events;
