@@ -42,13 +42,21 @@ fail() {
   exit 1
 }
 
+# Which package each library is of, as lines "NAME PACKAGE VERSION" in libraries.
+# shellcheck disable=SC2016 # mmdebstrap's shell expands it
+note_libraries='for deb in "$1"/var/cache/apt/archives/*.deb; do
+  package=$(dpkg-deb --show --showformat="\${Package} \${Version}" "$deb")
+  dpkg-deb --fsys-tarfile "$deb" | tar --list |
+    sed -n "s#.*/\(lib[^/]*\.so\.[0-9]*\)\$#\1 $package#p" >>"$1/libraries"
+done'
+
 # Unpacks packages with all that they depend on, once: unpack NAME SUITE ARCHITECTURES PACKAGES.
 unpack() {
   [ ! -e "$folder/$1.complete" ] || return 0
   echo "cross-arm64: unpacking Debian's packages ($2, $3) in $folder/$1" >&2
   rm -rf --one-file-system "${folder:?}/$1"
   mmdebstrap --quiet --variant=extract --architectures="$3" --include="$4" --skip=check/qemu \
-    "$2" "$folder/$1" http://deb.debian.org/debian
+    --extract-hook="$note_libraries" "$2" "$folder/$1" http://deb.debian.org/debian
   touch "$folder/$1.complete"
 }
 
@@ -84,11 +92,53 @@ cargo build --locked --release --lib --target "$target"
 file=$built/libgstdronetee.so
 $triplet-readelf --file-header "$file" | grep -q AArch64 || fail "$file is not for ARM"
 
-# The libraries that it needs are in the unpacked folder, and their packages' versions too.
-needs() {
-  local library package version
-  $triplet-readelf --dynamic "$file" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | while read -r library; do
-    find "$root" -name "$library" -path "*$triplet*" -printf '%P\n' | head -n 1
-  done
+# The packages of the libraries that it needs, of this suite or newer.
+dependencies() {
+  local library name package version list=()
+  while read -r library; do
+    read -r name package version <<<"$(grep -m 1 "^${library//./\\.} " "$root/libraries")"
+    [ -n "$name" ] || fail "no package of $suite has $library"
+    version=${version#*:}
+    list+=("$package (>= ${version%-*})")
+  done < <($triplet-readelf --dynamic --wide "$file" |
+    sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' | grep -v '^ld-linux' | sort -u)
+  printf '%s\n' "${list[@]}" | sort -u | paste --serial --delimiters=, | sed 's/,/, /g'
 }
-needs
+
+# cargo-deb asks the dpkg of this machine for the libraries, which knows none of ARM.
+make_package() {
+  command -v cargo-deb >/dev/null || fail 'cargo-deb is missing: cargo install --locked cargo-deb'
+  local package content=$folder/content
+  package=$(cargo deb --locked --quiet --no-build --no-strip --target "$target" --multiarch=same \
+    --output "$folder" 2>/dev/null | tail -n 1)
+  rm -rf "$content"
+  dpkg-deb --raw-extract "$package" "$content"
+  $triplet-strip --strip-unneeded "$content/usr/lib/$triplet/gstreamer-1.0/libgstdronetee.so"
+  sed -i -e '/^Depends:/d' -e "/^Architecture:/a Depends: $(dependencies)" "$content/DEBIAN/control"
+  (cd "$content" && find usr -type f -exec md5sum {} +) >"$content/DEBIAN/md5sums"
+  dpkg-deb --root-owner-group --build "$content" "$package" >/dev/null
+  rm -rf "$content"
+  echo "$package"
+}
+
+# As on a drone: the package's plugin, and the GStreamer of the suite, on an emulated processor.
+run_pipeline() {
+  local try=$folder/try plugins=usr/lib/$triplet/gstreamer-1.0
+  rm -rf "$try"
+  dpkg-deb --extract "$1" "$try"
+  GST_PLUGIN_SYSTEM_PATH=$root/$plugins GST_PLUGIN_PATH=$try/$plugins GST_REGISTRY=$folder/registry.bin \
+    GST_REGISTRY_FORK=no LD_LIBRARY_PATH='' \
+    qemu-aarch64-static -L "$root" "$root/usr/bin/gst-launch-1.0" -m \
+    videotestsrc num-buffers=90 ! video/x-raw,width=160,height=120,framerate=30/1 ! dronetee name=t depth=90 \
+    t.src_detection_client ! fakesink t.src_telemetry ! fakesink >"$folder/log"
+  [ "$(grep -c 'dronetee-summary.* in=(guint64)90' "$folder/log")" = 2 ] || fail "see $folder/log"
+}
+
+package=$(make_package)
+dpkg-deb --info "$package" | sed -n 's/^ \(Package\|Architecture\|Depends\)/cross-arm64: \1/p'
+if command -v lintian >/dev/null; then
+  lintian --allow-root --fail-on error "$package"
+fi
+run_pipeline "$package"
+echo "cross-arm64: 90 frames went through the plugin on an emulated ARM"
+echo "$package"

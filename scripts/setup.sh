@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 # Installs the Debian packages that a job needs, and nothing where all are there:
-#   scripts/setup.sh [demo|test|bench|meson|package]…    (without a job: demo and test)
+#   scripts/setup.sh [demo|test|bench|meson|package|arm64]…    (without a job: demo and test)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,8 @@ test=(
 bench=(valgrind util-linux patch)
 meson=(meson ninja-build gstreamer1.0-tools binutils)
 package=(dpkg-dev debootstrap lintian binutils)
+# Cross-building needs nothing of the demo but a C compiler, for build scripts.
+arm64=(gcc libc6-dev pkg-config gcc-aarch64-linux-gnu mmdebstrap qemu-user-static dpkg-dev)
 
 packages=()
 [ $# -gt 0 ] || set -- demo test
@@ -30,12 +32,13 @@ for job in "$@"; do
     bench) packages+=("${demo[@]}" "${bench[@]}") ;;
     meson) packages+=("${demo[@]}" "${meson[@]}") ;;
     package) packages+=("${demo[@]}" "${package[@]}") ;;
+    arm64) packages+=("${arm64[@]}") ;;
     -h | --help)
       sed -n 's/^# \{0,1\}//; 3,4p' "$0"
       exit
       ;;
     *)
-      echo "setup: '$job' is none of demo, test, bench, meson, package" >&2
+      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64" >&2
       exit 2
       ;;
   esac

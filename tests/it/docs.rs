@@ -6,6 +6,7 @@ mod lines;
 mod links;
 mod log_levels;
 mod names;
+mod people;
 mod reference;
 mod stats;
 

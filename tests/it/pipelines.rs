@@ -45,7 +45,10 @@ pub(crate) fn launch_line(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("pipelines")
         .join(file);
-    std::fs::read_to_string(path).unwrap()
+    let text = std::fs::read_to_string(path).unwrap();
+    // Comments, which a user takes out by `grep -v '^#'`.
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn launch(line: &str) -> Child {
