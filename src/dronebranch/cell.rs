@@ -73,7 +73,7 @@ mod imp {
                 // The gate tells of the start of the stream. In NULL, as the cell is, GstBin ignores
                 // ASYNC_START and ASYNC_DONE by itself.
                 gst::MessageView::StreamStart(_) => {}
-                _ => self.parent_handle_message(message),
+                _ => shared.while_content_posts(|| self.parent_handle_message(message)),
             }
         }
     }

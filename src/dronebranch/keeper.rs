@@ -76,15 +76,7 @@ impl Keeper {
 
     /// Waits for the teardown, at most for `stop-timeout`; what hangs is left behind.
     pub(super) fn finish_stop(&self) {
-        let old = self.shared.lock().lives.old().cloned();
-        if let Some(old) = old {
-            let patience = Duration::from_nanos(old.deadline.saturating_sub(now()));
-            if !old.life.wait_over(patience) {
-                self.abandon(&old.life);
-            }
-            let gone = self.shared.lock().clear(old.life.id);
-            drop(gone);
-        }
+        self.wait_for_old();
         let mut state = self.shared.lock();
         state.watch.change();
         let gone = state.stream.reset();
@@ -94,6 +86,22 @@ impl Keeper {
     }
 
     // ---- lives -------------------------------------------------------------------------------
+
+    /// Waits until the old content is out of the way, but not in a thread that it is in the middle of: the
+    /// next life waits then.
+    fn wait_for_old(&self) {
+        let old = self.shared.lock().lives.old().cloned();
+        let is_within = |life: &Life| life.is_own_thread() || self.shared.is_content_posting();
+        let Some(old) = old.filter(|old| !is_within(&old.life)) else {
+            return;
+        };
+        let patience = Duration::from_nanos(old.deadline.saturating_sub(now()));
+        if !old.life.wait_over(patience) {
+            self.abandon(&old.life);
+        }
+        let gone = self.shared.lock().clear(old.life.id);
+        drop(gone);
+    }
 
     /// Starts the threads of a life; it takes frames at once if `waits`, else when it is up.
     fn begin_life(&self, id: LifeId, waits: bool) {
@@ -144,6 +152,7 @@ impl Keeper {
 
 impl Host for Keeper {
     fn content(&self, life: LifeId) -> Option<Stock> {
+        self.wait_for_old();
         let description = self.shared.settings().description;
         let stock = self.contents.provide(description.as_deref());
         stock

@@ -84,7 +84,8 @@ pub(super) struct Life {
     pub(super) feed: gst::Pad,
     /// Set by the state thread when it gets its first order.
     stock: OnceLock<Stock>,
-    /// Set by the feeding thread when it begins.
+    /// Set by each of the threads when it begins.
+    state_thread: OnceLock<ThreadId>,
     feeder: OnceLock<ThreadId>,
     orders: Mutex<Orders>,
     changed: Condvar,
@@ -104,6 +105,7 @@ impl Life {
             slot: Slot::new(),
             feed: feed_pad(id, host),
             stock: OnceLock::new(),
+            state_thread: OnceLock::new(),
             feeder: OnceLock::new(),
             orders: Mutex::default(),
             changed: Condvar::new(),
@@ -153,6 +155,14 @@ impl Life {
         self.stock.get().map_or(0, |stock| stock.grace)
     }
 
+    /// The caller is a handler of what the content says: the content can not be waited for in it.
+    pub(super) fn is_own_thread(&self) -> bool {
+        let own = std::thread::current().id();
+        [&self.state_thread, &self.feeder]
+            .map(OnceLock::get)
+            .contains(&Some(&own))
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.lock().is_over
     }
@@ -188,6 +198,8 @@ impl Life {
     // ---- the state thread ----------------------------------------------------------------------
 
     fn run<H: Host>(self: &Arc<Self>, host: &Weak<H>) {
+        // Set once, by this thread.
+        let _ = self.state_thread.set(std::thread::current().id());
         let mut feeder = None;
         let mut has_begun = false;
         while let Some(order) = self.next_order() {
@@ -349,7 +361,7 @@ impl Life {
 
     /// Hands over an event in its place in the stream, and waits until the content has it.
     pub(super) fn pass_event(&self, event: gst::Event) {
-        if self.feeder.get() == Some(&std::thread::current().id()) {
+        if self.is_own_thread() {
             // Upstream answers the content, which has asked for a seek while it had a frame.
             self.feed.push_event(event);
             return;

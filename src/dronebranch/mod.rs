@@ -76,6 +76,9 @@
 //!
 //! None is held across a push, an event, a query, a state change, a message, a notify or a callback.
 //!
+//! A handler of a message that the content posts may stop the branch: it runs in a thread of the content's,
+//! which is not waited for then. The next life waits for the old content in its place.
+//!
 //! # The end of the stream
 //!
 //! The cell posts EOS for the content, once: when the content does, or in its place when it is not

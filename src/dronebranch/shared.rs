@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The branch's state under its one lock, and what waits for a change of it.
 
+use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,11 @@ use super::course::{LifeId, Rules};
 use super::notices::{self, Fault};
 use super::settings::Settings;
 use super::state::State;
+
+thread_local! {
+    /// The branches, by their addresses, whose content is posting a message in this thread.
+    static POSTING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
 
 pub(super) struct Shared {
     branch: glib::WeakRef<DroneBranch>,
@@ -81,6 +87,24 @@ impl Shared {
         let mut state = self.lock();
         state.fail(life, &rules, settings.stop_timeout, fault);
         self.report(state);
+    }
+
+    // ---- messages ----------------------------------------------------------------------------
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// A message of the content goes to the application, whose handler may change the branch's state.
+    pub(super) fn while_content_posts(&self, post: impl FnOnce()) {
+        POSTING.with_borrow_mut(|posting| posting.push(self.address()));
+        post();
+        POSTING.with_borrow_mut(Vec::pop);
+    }
+
+    /// The caller is a handler of a message of the content: the content can not be waited for in it.
+    pub(super) fn is_content_posting(&self) -> bool {
+        POSTING.with_borrow(|posting| posting.contains(&self.address()))
     }
 
     // ---- notices -----------------------------------------------------------------------------

@@ -47,7 +47,9 @@ fn pool_of(buffer: &gst::BufferRef) -> *mut gst::ffi::GstBufferPool {
 fn size_of_pool(buffer: &gst::BufferRef) -> u64 {
     let pool = pool_of(buffer);
     if pool.is_null() {
-        return 0;
+        // A part of a pool's buffer, which goes back when the part is freed.
+        let part = buffer.meta::<gst::ParentBufferMeta>();
+        return part.map_or(0, |part| size_of_pool(part.parent()));
     }
     // SAFETY: it is a pool, which the buffer holds a reference to while it is out.
     let pool = unsafe { gst::BufferPool::from_glib_none(pool) };

@@ -1,147 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Sources that have few buffers and wait for one to come back, as a camera does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod camera;
+mod kept;
+mod real;
+mod untold;
+
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::accounts::{Flow, Said, attach, count, pad_stats, text, work_for};
-use crate::common::{Consumer, DEADLINE, Rig, assert_balanced, caps, wait_for};
+use crate::common::{Consumer, Rig, assert_balanced, caps, wait_for};
+use camera::{Buffers, Camera, FRAME, pool};
 use gst::prelude::*;
-
-const FRAME: Duration = Duration::from_millis(33);
-
-/// Buffers that nothing tells of: only that one is freed lets the source go on.
-#[derive(Clone, Default)]
-struct Free(Arc<(Mutex<u64>, Condvar)>);
-
-/// The memory of such a buffer.
-struct Guarded(Free);
-
-impl AsRef<[u8]> for Guarded {
-    fn as_ref(&self) -> &[u8] {
-        &[0; 16]
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        *self.0.0.0.lock().unwrap() += 1;
-        self.0.0.1.notify_all();
-    }
-}
-
-enum Buffers {
-    Pool(gst::BufferPool),
-    Secret(Free),
-}
-
-impl Buffers {
-    fn secret(count: u64) -> Self {
-        let free = Free::default();
-        *free.0.0.lock().unwrap() = count;
-        Self::Secret(free)
-    }
-
-    /// The next buffer, as soon as there is one.
-    #[track_caller]
-    fn next(&self) -> gst::Buffer {
-        match self {
-            Self::Pool(pool) => {
-                let mut buffer = None;
-                let flags = gst::BufferPoolAcquireFlags::DONTWAIT;
-                let params = gst::BufferPoolAcquireParams::with_flags(flags);
-                wait_for("a buffer", || {
-                    buffer = pool.acquire_buffer(Some(&params)).ok();
-                    buffer.is_some()
-                });
-                buffer.unwrap()
-            }
-            Self::Secret(free) => {
-                let (count, changed) = &*free.0;
-                let count = count.lock().unwrap();
-                let none = |count: &mut u64| *count == 0;
-                let (mut count, timeout) =
-                    changed.wait_timeout_while(count, DEADLINE, none).unwrap();
-                assert!(!timeout.timed_out(), "no buffer");
-                *count -= 1;
-                gst::Buffer::from_slice(Guarded(free.clone()))
-            }
-        }
-    }
-}
-
-fn pool(buffers: u32) -> gst::BufferPool {
-    let pool = gst::BufferPool::new();
-    let mut config = pool.config();
-    config.set_params(None, 16, buffers.min(4), buffers);
-    pool.set_config(config).unwrap();
-    pool.set_active(true).unwrap();
-    pool
-}
-
-/// A source of 30 frames a second that measures for how long it waits for its buffers.
-struct Camera<'a> {
-    rig: &'a Rig,
-    buffers: Buffers,
-    next: u64,
-    waits: Vec<Duration>,
-    delta: bool,
-}
-
-impl<'a> Camera<'a> {
-    fn new(rig: &'a Rig, buffers: Buffers) -> Self {
-        Self {
-            rig,
-            buffers,
-            next: 0,
-            waits: Vec::new(),
-            delta: false,
-        }
-    }
-
-    /// Pushes a frame as soon as there is a buffer for it.
-    #[track_caller]
-    fn push(&mut self) {
-        let begin = Instant::now();
-        let mut buffer = self.buffers.next();
-        self.waits.push(begin.elapsed());
-        let own = buffer.get_mut().unwrap();
-        own.set_pts(gst::ClockTime::SECOND.mul_div_floor(self.next, 30).unwrap());
-        own.set_offset(self.next);
-        if self.delta {
-            own.set_flags(gst::BufferFlags::DELTA_UNIT);
-        }
-        self.next += 1;
-        self.rig.src.push(buffer).unwrap();
-    }
-
-    /// Pushes frames that `FRAME` lies between, no sooner than those that keep up have the one before.
-    #[track_caller]
-    fn run(&mut self, frames: u64, keep_up: &[&gst::Pad]) {
-        for _ in 0..frames {
-            let next = Instant::now() + FRAME;
-            self.push();
-            work_for(next.saturating_duration_since(Instant::now()));
-            for pad in keep_up {
-                let is_done = || count(pad, "out") + count(pad, "dropped") == count(pad, "in");
-                wait_for("who keeps up", is_done);
-                assert_eq!(count(pad, "dropped"), 0, "{}", pad_stats(pad));
-            }
-        }
-    }
-
-    fn longest(&self) -> Duration {
-        self.waits.iter().copied().max().unwrap_or_default()
-    }
-
-    /// How often it had to wait, which it does not for the time that a lock takes.
-    fn stops(&self) -> Vec<Duration> {
-        let mut waits = self.waits.clone();
-        waits.retain(|wait| *wait > Duration::from_millis(30));
-        waits
-    }
-}
 
 /// A rig that finds out how many frames may be out.
 fn rig() -> Rig {
@@ -567,50 +439,6 @@ fn a_handler_that_hangs_does_not_stop_a_source() {
     assert!(stuck.count("dropped-pool") > 0);
     *hangs.0.lock().unwrap() = false;
     hangs.1.notify_all();
-}
-
-/// A pool of a source's own kind, which can not be configured, and so says nothing of its size.
-mod untold {
-    use super::*;
-    use glib::subclass::prelude::*;
-    use gst::subclass::prelude::*;
-
-    #[derive(Default)]
-    pub(super) struct Pool {
-        out: AtomicU64,
-    }
-
-    #[glib::object_subclass]
-    impl ObjectSubclass for Pool {
-        const NAME: &'static str = "DroneTeeTestUntoldPool";
-        type Type = UntoldPool;
-        type ParentType = gst::BufferPool;
-    }
-
-    impl ObjectImpl for Pool {}
-    impl GstObjectImpl for Pool {}
-
-    impl BufferPoolImpl for Pool {
-        fn acquire_buffer(
-            &self,
-            params: Option<&gst::BufferPoolAcquireParams>,
-        ) -> Result<gst::Buffer, gst::FlowError> {
-            if self.out.load(Ordering::SeqCst) >= 4 {
-                return Err(gst::FlowError::Eos);
-            }
-            self.out.fetch_add(1, Ordering::SeqCst);
-            self.parent_acquire_buffer(params)
-        }
-
-        fn release_buffer(&self, buffer: gst::Buffer) {
-            self.parent_release_buffer(buffer);
-            self.out.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    glib::wrapper! {
-        pub(super) struct UntoldPool(ObjectSubclass<Pool>) @extends gst::BufferPool, gst::Object;
-    }
 }
 
 #[test]

@@ -67,6 +67,9 @@ struct Sum {
     count: u64,
     /// The last life that it was added to.
     life: u64,
+    /// The pad's accounts were told since: it may be another pad of the name, or life, that comes next.
+    /// What is told of a pad that goes may come after the next one was asked for.
+    closed: bool,
 }
 
 /// What the drop messages have told.
@@ -115,7 +118,7 @@ impl Told {
         let life = self.life.load(Ordering::SeqCst);
         let mut sums = self.sums.lock().unwrap();
         let sum = sums.entry((text("pad"), text("reason"))).or_default();
-        let restarted = sum.life < life && new == total;
+        let restarted = (sum.life < life || sum.closed) && new == total;
         if new == 0 || sum.count + new != total && !restarted {
             let last = self.last.lock().unwrap();
             last.iter().for_each(|message| eprintln!("  {message}"));
@@ -124,7 +127,11 @@ impl Told {
                 sum.count, sum.life
             ));
         }
-        *sum = Sum { count: total, life };
+        *sum = Sum {
+            count: total,
+            life,
+            closed: false,
+        };
     }
 
     fn note_summary(&self, summary: &gst::StructureRef) {
@@ -140,6 +147,7 @@ impl Told {
             if counted == 0 && sum.life < life {
                 sum.count = 0;
             }
+            sum.closed = true;
             if sum.count != counted {
                 let told = sum.count;
                 fault(format!(

@@ -24,9 +24,6 @@ const LONGEST: u64 = 250_000_000;
 const USUAL_DURATION: u64 = 33_000_000;
 /// Longer than this between two frames is a pause, where the caps tell no frame rate.
 const SLOWEST: u64 = 500_000_000;
-/// The same where upstream has had more buffers than are out, ns: consumers that keep their frames
-/// after they have returned may have taken them since.
-const UNLIKELY: u64 = 300_000_000;
 /// What is out is counted with one frame of so many.
 const COUNTED: u64 = 32;
 /// So many frames are given back in a silence.
@@ -166,7 +163,8 @@ impl Silence {
         let span = self.span(interval);
         let is_unlikely = self.had_more_than(held) && self.hit.is_none();
         let patience = match self.attempts {
-            None if is_unlikely => span.max(UNLIKELY),
+            // Consumers that keep their frames after they have returned may have taken them since.
+            None if is_unlikely => span.max(LONGEST),
             _ => span,
         };
         let due = since.saturating_add(patience);

@@ -267,3 +267,44 @@ fn the_content_may_seek_in_the_middle_of_a_frame() {
     assert_eq!(flight.count("failures"), 0, "{:?}", flight.errors());
     flight.stop();
 }
+
+/// A handler of a message that comes from the content's state change, in the thread of that.
+#[test]
+fn a_message_of_the_content_s_own_thread_may_stop_the_branch() {
+    let flight = Flight::ready(&format!(
+        "t.src_bad ! dronebranch.( {QUICK} stop-timeout=5000000000 fakesink name=inside sync=false )"
+    ));
+    let (stopped, begin) = (Arc::<AtomicU64>::default(), std::time::Instant::now());
+    let (branch, inside) = (flight.branch.downgrade(), flight.element("inside"));
+    let bus = flight.pipeline.bus().unwrap();
+    let took = stopped.clone();
+    bus.unset_sync_handler();
+    bus.set_sync_handler(move |_, message| {
+        if let gst::MessageView::StateChanged(change) = message.view()
+            && change.current() == gst::State::Playing
+            && message.src() == Some(inside.upcast_ref())
+            && took.load(Ordering::Relaxed) == 0
+        {
+            let branch = branch.upgrade().unwrap();
+            // The pipeline would start it again while it starts itself.
+            branch.set_locked_state(true);
+            branch.set_state(gst::State::Null).unwrap();
+            let elapsed = begin.elapsed().as_nanos();
+            took.store(u64::try_from(elapsed).unwrap(), Ordering::Relaxed);
+        }
+        gst::BusSyncReply::Drop
+    });
+    let frames = flight.frames_at("inside");
+    flight.play();
+    wait_for("the stop", || stopped.load(Ordering::Relaxed) > 0);
+    assert_eq!(flight.state(), "stopped");
+    flight.branch.set_state(gst::State::Playing).unwrap();
+    wait_more("frames", &frames, 5);
+    assert_eq!(
+        (flight.count("abandoned"), flight.count("failures")),
+        (0, 0)
+    );
+    flight.branch.set_locked_state(false);
+    flight.stop();
+    bus.unset_sync_handler();
+}
