@@ -184,7 +184,7 @@ fn another_pool_is_another_limit() {
 }
 
 #[test]
-fn a_pool_that_nothing_tells_of_is_learned_by_one_stop() {
+fn a_pool_that_nothing_tells_of_is_learned() {
     let rig = rig();
     let said = Said::on(&rig.bus);
     let stuck = stuck(&rig);
