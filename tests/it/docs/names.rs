@@ -34,6 +34,8 @@ fn known() -> BTreeSet<String> {
         "identity",
         "appsink",
         "splitmuxsink",
+        "srtsink",
+        "shmsink",
         "h264parse",
     ] {
         known.extend(properties(&make(other)));
