@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::facts::DropReason;
-use crate::fanout::{Event, Fanout};
+use crate::fanout::{Event, Fanout, FrameInfo};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A frame is its number.
@@ -66,6 +66,10 @@ impl Event for Kind {
 
     fn starts_format(&self) -> bool {
         false
+    }
+
+    fn in_place_of(_: &FrameInfo) -> Option<Self> {
+        Some(Self::Gap)
     }
 }
 

@@ -300,6 +300,7 @@ fn consume(stage: &Stage, id: ConsumerId, session: Stamp, answers: Answers, stat
                     stamp: taken.stamp,
                     outcome,
                     flow: -(i32::from(outcome != Outcome::Delivered)),
+                    untold: 0,
                 });
             }
         }
