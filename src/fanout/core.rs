@@ -42,7 +42,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     /// Draws the conclusions of a step: frees what no consumer needs any more, works out what
     /// upstream hears, and wakes the thread that reports.
-    #[inline]
+    #[inline(always)]
     pub(super) fn conclude(&mut self, effects: &mut Effects<F, E>) {
         if effects.frames_moved {
             self.stage.release_unneeded(effects);

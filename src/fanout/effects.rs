@@ -9,33 +9,10 @@ use smallvec::SmallVec;
 
 use super::types::Sticky;
 
-/// A list that has mostly no item, or one.
-struct Few<T> {
-    first: Option<T>,
-    others: Vec<T>,
-}
-
-impl<T> Few<T> {
-    #[inline]
-    fn new() -> Self {
-        Self {
-            first: None,
-            others: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, item: T) {
-        match self.first {
-            None => self.first = Some(item),
-            Some(_) => self.others.push(item),
-        }
-    }
-}
-
 /// What is freed without the lock.
 #[expect(dead_code, reason = "kept only to be freed")]
-enum Gone<E> {
+enum Gone<F, E> {
+    Frame(F),
     Event(E),
     /// One that was replaced.
     Waker(Waker),
@@ -48,8 +25,9 @@ enum Gone<E> {
 #[must_use]
 pub(super) struct Effects<F, E> {
     pub(super) wake: SmallVec<[Waker; 8]>,
-    frames: Few<F>,
-    gone: Few<Gone<E>>,
+    /// What is freed by most steps that free anything.
+    frame: Option<F>,
+    gone: Vec<Gone<F, E>>,
     /// Something is due for the thread that reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -71,8 +49,8 @@ impl<F, E> Effects<F, E> {
     pub(super) fn new() -> Self {
         Self {
             wake: SmallVec::new(),
-            frames: Few::new(),
-            gone: Few::new(),
+            frame: None,
+            gone: Vec::new(),
             report: false,
             want_keyframe: false,
             served_changed: false,
@@ -85,7 +63,9 @@ impl<F, E> Effects<F, E> {
 
     #[inline]
     pub(super) fn free_frame(&mut self, frame: F) {
-        self.frames.push(frame);
+        if let Some(first) = self.frame.replace(frame) {
+            self.gone.push(Gone::Frame(first));
+        }
     }
 
     pub(super) fn free_event(&mut self, event: E) {

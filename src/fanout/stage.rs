@@ -9,7 +9,7 @@ use super::key::{ConsumerId, Stamp};
 use super::log::Log;
 use super::notices::{Notice, NoticeQueue, ReportConfig};
 use super::registry::Registry;
-use super::types::Event;
+use super::types::{Event, Lost};
 
 pub(super) struct Stage<F, E, L> {
     pub(super) log: Log<F, E>,
@@ -58,13 +58,14 @@ impl<F, E: Event, L> Stage<F, E, L> {
         effects: &'a mut Effects<F, E>,
     ) -> (&'a mut Registry<E, L>, Step<'a, F, E, L>) {
         let step = Step {
+            end: self.log.end(),
             log: &self.log,
             stamp: &mut self.stamp,
             now,
             flushing: self.flushing,
             notices: &mut self.notices,
             effects,
-            loss: (u64::MAX, None),
+            loss: (u64::MAX, Lost::default()),
         };
         (&mut self.registry, step)
     }

@@ -111,7 +111,7 @@ impl<E: Event, L> Life<E, L> {
         if ended.is_some() {
             self.queue
                 .decoding
-                .begin(self.needs_from() < step.log.end());
+                .begin(self.needs_from() < step.end);
             step.effects.served_changed = true;
             step.effects.report = true;
         }
@@ -120,7 +120,7 @@ impl<E: Event, L> Life<E, L> {
     /// It joined some time ago, but is linked only now: it gets what others get when they join.
     fn begin_replayed<F>(&mut self, step: &mut Step<'_, F, E, L>) {
         let start = step.log.start_replayed();
-        let frames = step.log.end() - start.position;
+        let frames = step.end - start.position;
         if frames == 0 {
             return self.repeat_last_event(step);
         }
@@ -131,7 +131,7 @@ impl<E: Event, L> Life<E, L> {
     }
 
     fn repeat_last_event<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        let frames_wait = self.needs_from() < step.log.end();
+        let frames_wait = self.needs_from() < step.end;
         let events_wait = self.events.waiting(step.log).next().is_some();
         if !frames_wait
             && !events_wait
@@ -172,7 +172,7 @@ impl<E: Event, L> Life<E, L> {
         if !self.service.is_stand_in_due() || step.flushing {
             return false;
         }
-        let newest = step.log.entry(step.log.end() - 1);
+        let newest = step.log.entry(step.end - 1);
         let Some(event) = newest.and_then(|newest| E::in_place_of(&newest.info)) else {
             return false;
         };

@@ -172,7 +172,7 @@ impl<E: Event, L> Consumer<E, L> {
     /// A frame was appended: the oldest may have to go, or the new one is not for this consumer.
     #[inline(always)]
     pub(super) fn offer<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        let end = step.log.end();
+        let end = step.end;
         if !self.life.service.is_serving() || step.flushing {
             return self.refuse(step);
         }
@@ -198,7 +198,7 @@ impl<E: Event, L> Consumer<E, L> {
         match self.life.service.admission(step.flushing) {
             Admission::Take => {}
             Admission::Uncounted => {
-                let end = step.log.end();
+                let end = step.end;
                 self.life.queue.account.join(end);
                 self.life.queue.window.skip_to(end);
             }
@@ -224,7 +224,7 @@ impl<E: Event, L> Consumer<E, L> {
     /// gets it.
     pub(super) fn offer_at_once<F>(&mut self, step: &mut Step<'_, F, E, L>) {
         self.offer_limited(step);
-        let end = step.log.end();
+        let end = step.end;
         let newest = match self.in_hands() {
             Some(_) => end,
             None => end - 1,

@@ -51,7 +51,7 @@ impl<L> Queue<L> {
     /// Goes on at `position`, in the same stream.
     fn go_on<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>, position: u64) {
         self.window.begin(step.log, position, step.now);
-        self.decoding.begin(position < step.log.end());
+        self.decoding.begin(position < step.end);
         step.effects.frames_moved = true;
     }
 
@@ -62,7 +62,7 @@ impl<L> Queue<L> {
         step: &mut Step<'_, F, E, L>,
         kept: Option<u64>,
     ) -> bool {
-        let end = step.log.end();
+        let end = step.end;
         let position = kept.map_or(end, |kept| self.window.resumes_at(kept));
         if position < end {
             self.go_on(step, position);
@@ -79,7 +79,7 @@ impl<L> Queue<L> {
     /// What it lost before is told by its old name.
     pub(super) fn rename<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>, label: L) {
         let old = self.relabel(label);
-        let ledger = self.ledger(step.log.end());
+        let ledger = self.ledger(step.end);
         let told = &mut self.told;
         step.notices.tell_all_drops(&old, told, &ledger, step.now);
         step.effects.report = true;
@@ -122,7 +122,7 @@ impl<L> Queue<L> {
         step: &mut Step<'_, F, E, L>,
         reason: DropReason,
     ) {
-        let count = self.window.level(step.log.end());
+        let count = self.window.level(step.end);
         self.drop_oldest(step, count, reason);
         if count > 0 {
             self.decoding.miss();
@@ -183,7 +183,7 @@ impl<L> Queue<L> {
         let is_due = self.told.note(reason, lost, step.now);
         step.effects.report |= is_due && step.notices.config().drops;
         if step.notices.tells_each() {
-            let ledger = self.ledger(step.log.end());
+            let ledger = self.ledger(step.end);
             let (label, told) = (&self.label, &mut self.told);
             step.notices
                 .tell_one(label, told, &ledger, reason, step.now);
@@ -204,7 +204,7 @@ impl<L> Queue<L> {
     /// at: it may have lost too many.
     #[inline(always)]
     pub(super) fn make_room<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>) -> bool {
-        match self.window.look(step.log.end()) {
+        match self.window.look(step.end) {
             Room::Enough => return false,
             Room::OneTooMany => {
                 if let Some(lost) = step.cached_loss(self.window.cursor()) {

@@ -12,14 +12,16 @@ use crate::fanout::types::{Event, Lost};
 /// What a consumer works with, all of it under the lock.
 pub(in crate::fanout) struct Step<'a, F, E, L> {
     pub(in crate::fanout) log: &'a Log<F, E>,
+    /// The log's.
+    pub(in crate::fanout) end: u64,
     pub(in crate::fanout) stamp: &'a mut Stamp,
     pub(in crate::fanout) now: u64,
     /// Between the start and the stop of a flush.
     pub(in crate::fanout) flushing: bool,
     pub(in crate::fanout) notices: &'a mut NoticeQueue<L>,
     pub(in crate::fanout) effects: &'a mut Effects<F, E>,
-    /// The last answer of `cached_loss`: most consumers ask for the same position.
-    pub(in crate::fanout) loss: (u64, Option<Lost>),
+    /// The last answer of `cached_loss`, and for which frame: most consumers ask for the same one.
+    pub(in crate::fanout) loss: (u64, Lost),
 }
 
 impl<F, E: Event, L> Step<'_, F, E, L> {
@@ -27,11 +29,18 @@ impl<F, E: Event, L> Step<'_, F, E, L> {
     /// not told one by one.
     #[inline]
     pub(super) fn cached_loss(&mut self, position: u64) -> Option<Lost> {
-        if self.loss.0 != position {
-            let plain = !self.notices.tells_each() && !self.log.is_delta(position + 1);
-            self.loss = (position, plain.then(|| self.lost(position)));
+        match self.loss.0 == position {
+            true => Some(self.loss.1),
+            false => self.find_loss(position),
         }
-        self.loss.1
+    }
+
+    fn find_loss(&mut self, position: u64) -> Option<Lost> {
+        if self.notices.tells_each() || self.log.is_delta(position + 1) {
+            return None;
+        }
+        self.loss = (position, self.lost(position));
+        Some(self.loss.1)
     }
 
     pub(super) fn lost(&self, position: u64) -> Lost {
