@@ -47,6 +47,9 @@ pub(super) struct NotedEvent {
     pub(super) new_format: Option<gst::Caps>,
 }
 
+/// `TRICKMODE_FORWARD_PREDICTED`, which the bindings have with a feature only, from GStreamer 1.18 on.
+const FORWARD_PREDICTED: gst::SegmentFlags = gst::SegmentFlags::from_bits_retain(1 << 9);
+
 /// The segment in force, with what the running time of almost all frames follows from.
 #[derive(Debug, Default)]
 struct Segment {
@@ -73,7 +76,7 @@ impl Segment {
     fn has_all_frames(&self) -> bool {
         let trick = gst::SegmentFlags::TRICKMODE
             | gst::SegmentFlags::TRICKMODE_KEY_UNITS
-            | gst::SegmentFlags::TRICKMODE_FORWARD_PREDICTED;
+            | FORWARD_PREDICTED;
         self.own.rate() > 0.0 && !self.own.flags().intersects(trick)
     }
 

@@ -109,9 +109,7 @@ impl<E: Event, L> Life<E, L> {
             self.repeat_last_event(step);
         }
         if ended.is_some() {
-            self.queue
-                .decoding
-                .begin(self.needs_from() < step.end);
+            self.queue.decoding.begin(self.needs_from() < step.end);
             step.effects.served_changed = true;
             step.effects.report = true;
         }
