@@ -66,6 +66,13 @@ fn options() -> Options {
 
 fn main() {
     let options = options();
+    #[cfg(feature = "threads")]
+    return run_threads(&options);
+    #[cfg(not(feature = "threads"))]
+    search(options);
+}
+
+fn search(options: Options) {
     if let Some(schedule) = &options.schedule {
         shuttle::replay(options.scenes[0].run, schedule);
         return;
@@ -84,6 +91,23 @@ fn main() {
             scene.name,
             options.seed,
             seed - 1
+        );
+    }
+}
+
+/// With threads of the system, for tools that watch those.
+#[cfg(feature = "threads")]
+fn run_threads(options: &Options) {
+    let share = options.time / options.scenes.len() as u32;
+    for scene in &options.scenes {
+        let (end, mut runs) = (Instant::now() + share, 0);
+        while Instant::now() < end {
+            (scene.run)();
+            runs += 1;
+        }
+        println!(
+            "interleavings: {}: {runs} runs with threads, no fault",
+            scene.name
         );
     }
 }

@@ -7,9 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as Plain, Weak};
-
-use shuttle::rand::{Rng, thread_rng};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use super::reporter::Reporter;
 use super::{Frame, Kind, Label, Stream, now};
@@ -19,6 +18,7 @@ use crate::fanout::{
 };
 use crate::park::thread_waker;
 use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::{Plain, draw};
 
 pub(crate) struct Scene {
     pub(crate) name: &'static str,
@@ -210,7 +210,7 @@ impl Stage {
 
     /// All is told, no frame is kept, and the reporter leaves.
     fn end(&self, ledgers: &[(Label, Ledger)]) {
-        self.reporter.stop(std::time::Instant::now());
+        self.reporter.stop(Instant::now() + Duration::from_secs(60));
         let told = self.told.lock().unwrap();
         for (label, ledger) in ledgers {
             for reason in DropReason::ALL {
@@ -359,8 +359,8 @@ fn flow() {
     let other = stage.clone();
     let settings = thread::spawn(move || {
         for _ in 0..2 {
-            let frames = thread_rng().gen_range(1..4);
-            match thread_rng().gen_range(0..3) {
+            let frames = 1 + draw(3);
+            match draw(3) {
                 0 => other.stream.set_max_held(|| frames, now()),
                 1 => other.stream.set_gop_capacity(|| frames),
                 _ => other.stream.set_limits(id, || depth(frames), now()),
@@ -369,7 +369,7 @@ fn flow() {
         }
     });
     for frame in 0..5 {
-        assert_eq!(stage.publish(thread_rng().gen_range(0..3) == 0), Answer::Ok);
+        assert_eq!(stage.publish(draw(3) == 0), Answer::Ok);
         if frame == 2 {
             stage.event(Kind::Gap);
         }
@@ -427,7 +427,7 @@ fn flush() {
         stage.consumer("two", depth(2), Answers::Ends(DropReason::Error)),
     ];
     stage.publish(false);
-    if thread_rng().gen_range(0..2) == 0 {
+    if draw(2) == 0 {
         stage.publish(false);
     }
     stage.stream.flush_start(now());
@@ -464,7 +464,7 @@ fn restart() {
     let other = stage.clone();
     let restarts = thread::spawn(move || {
         *two.state.session.lock().unwrap() = None;
-        if thread_rng().gen_range(0..2) == 0 {
+        if draw(2) == 0 {
             other.stream.deactivate(two.id, now());
             other.check();
         }
