@@ -2,19 +2,38 @@
 # SPDX-License-Identifier: MPL-2.0
 # Measures dronetee beside tee ! queue, and beside other ways to get frames into an application:
 # scripts/bench.sh [count|guard|stuck|latency|receivers|peers|alive|coded]…
+# scripts/bench.sh report writes docs/benchmarks.md from one run of five minutes: nothing else must run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh bench
 [ $# -gt 0 ] || set -- count stuck latency receivers peers alive coded
 
+target=${CARGO_TARGET_DIR:-$PWD/target}
+
+report() {
+  local soak=()
+  [ ! -e "$target/soak.json" ] || soak=(--soak "$target/soak.json")
+  (cd benches/peers && CARGO_TARGET_DIR=$target/peers cargo build --locked --release --quiet --bin report)
+  REPORT_DATE=$(date --utc +%F) REPORT_COMMIT=$(git describe --always --dirty --exclude '*' 2>/dev/null || true) \
+    REPORT_SYSTEM="$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r)" REPORT_RUST=$(rustc --version) \
+    REPORT_LOAD=$(cut -d ' ' -f 1 /proc/loadavg) "$target/peers/release/report" docs/benchmarks.md "${soak[@]}"
+}
+
+# It has a build of its own.
+if [ "$*" = report ]; then
+  report
+  exit
+fi
+
 cargo bench --locked --bench fanout --no-run
 bench=$(cargo bench --locked --bench fanout --no-run --message-format=json 2>/dev/null |
   sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 
-# Instructions of one publish.
+# Instructions of one publish. Addresses and the environment are the same each time, as they decide what is in
+# one cache line or page with what, and how long the search for a variable takes.
 instructions() {
   local total
-  total=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+  total=$(env -i PATH="$PATH" HOME="$HOME" LC_ALL=C setarch -R valgrind --tool=callgrind --callgrind-out-file=/dev/null \
     --toggle-collect='fanout::publish_counted*' "$bench" count "$1" "$2" 2000 2>&1 |
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p')
   echo $((total / 2000))
@@ -59,8 +78,7 @@ guard() {
 
 # A crate of its own, built beside this one.
 peers() {
-  local target=${CARGO_TARGET_DIR:-$PWD/target}
-  (cd benches/peers && CARGO_TARGET_DIR=$target/peers cargo run --locked --release --quiet)
+  (cd benches/peers && CARGO_TARGET_DIR=$target/peers cargo run --locked --release --quiet --bin dronetee-peers)
 }
 
 for part in "$@"; do

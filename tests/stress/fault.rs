@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-/// A call that takes longer hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A call that takes longer hangs. Under valgrind all takes longer.
+pub(crate) static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
+    let seconds = std::env::var("STRESS_PATIENCE").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+});
 
 /// So many operations are told with a fault.
 const TOLD: usize = 30;
@@ -113,7 +117,7 @@ pub(crate) fn watch<R>(what: &str, call: impl FnOnce() -> R) -> R {
 
 /// Waits until `holds`; a fault if it does not in time.
 pub(crate) fn wait_until(what: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + *PATIENCE;
     while !holds() {
         if Instant::now() >= deadline {
             tell_threads();
@@ -129,7 +133,7 @@ pub(crate) fn start_watchdog() {
         std::thread::sleep(Duration::from_millis(250));
         let hanging = {
             let calls = CALLS.lock().unwrap();
-            let hangs = |(_, since): &&(String, Instant)| since.elapsed() > PATIENCE;
+            let hangs = |(_, since): &&(String, Instant)| since.elapsed() > *PATIENCE;
             calls.values().find(hangs).cloned()
         };
         if let Some((what, _)) = hanging {
