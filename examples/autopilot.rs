@@ -144,6 +144,12 @@ fn pipeline(camera: &Camera) -> Result<(gst::Pipeline, FramePublisher)> {
     let source = pipeline.by_name("camera").ok_or("no camera")?;
     camera.set_up(&source);
     source.set_property("tcp-timeout", PATIENCE.as_micros() as u64);
+    // Sound is not even asked for. In GStreamer 1.26 a stream whose pad is not linked may end the other one.
+    source.connect("select-stream", false, |values| {
+        let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+        let media = caps.structure(0)?.get::<&str>("media").ok()?;
+        Some((media == "video").to_value())
+    });
     let tee = pipeline.by_name("t").ok_or("no dronetee")?;
     Ok((pipeline, FramePublisher::new(&tee)?))
 }
