@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
-# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|stress|beyond]…
+# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|memory|stress|beyond]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test bench
-[ $# -gt 0 ] || set -- guard interleavings stress beyond
+[ $# -gt 0 ] || set -- guard interleavings memory stress beyond
 
 # Random pipelines with a seed that was never tried. A fault prints the seed that repeats it, which is tried at
 # once: a fault of timing that does not come again, on a machine that anything may hold up, is told and no more.
@@ -31,6 +31,11 @@ interleavings() {
   scripts/interleavings.sh
 }
 
+# Objects that are left, with the plugin as it is built by itself, without what the tests need.
+memory() {
+  scripts/check-memory.sh leaks
+}
+
 # What a publish costs, against benches/instructions.txt.
 guard() {
   scripts/bench.sh guard
@@ -43,7 +48,7 @@ beyond() {
 
 for part in "$@"; do
   case $part in
-    guard | interleavings | stress | beyond) "$part" ;;
+    guard | interleavings | memory | stress | beyond) "$part" ;;
     *)
       echo "check: there is no part '$part'" >&2
       exit 2
