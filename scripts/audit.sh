@@ -33,7 +33,13 @@ else
 fi
 
 if command -v cargo-deny >/dev/null; then
-  cargo deny --locked check
+  cargo deny --locked check licenses bans sources
+  # The database is a repository, which not every machine reaches.
+  if timeout 120 cargo deny fetch db >/dev/null 2>&1; then
+    cargo deny --locked check --disable-fetch advisories
+  else
+    echo 'audit: advisories NOT checked, their database can not be fetched'
+  fi
 else
-  echo 'audit: licences and advisories NOT checked, cargo-deny is not here (cargo install cargo-deny)'
+  echo 'audit: licences and advisories NOT checked, cargo-deny is not here (cargo install --locked cargo-deny)'
 fi
