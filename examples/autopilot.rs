@@ -7,8 +7,6 @@
 
 #[path = "common/camera.rs"]
 mod camera;
-#[path = "common/metrics.rs"]
-mod metrics;
 #[path = "common/rtsp_server.rs"]
 mod rtsp_server;
 #[path = "common/table.rs"]
@@ -21,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use camera::Camera;
 use gst::prelude::*;
+use gstdronetee::metrics::{self, Exporter, Server};
 use gstdronetee::{Frame, FramePublisher, FrameReceiver, consumers};
-use metrics::MetricsServer;
 use rtsp_server::{RtspServer, Streams};
 use table::Table;
 
@@ -135,7 +133,7 @@ fn report(mut frames: FrameReceiver) {
 }
 
 /// Only the video: a camera with a microphone offers a pad for each, and sound must not come here.
-fn pipeline(camera: &Camera) -> Result<(gst::Pipeline, FramePublisher)> {
+fn pipeline(camera: &Camera, exporter: &Exporter) -> Result<(gst::Pipeline, FramePublisher)> {
     let line = "rtspsrc name=camera latency=0 ! application/x-rtp,media=video \
         ! decodebin ! dronetee name=t";
     let pipeline = gst::parse::launch(line)?
@@ -151,6 +149,7 @@ fn pipeline(camera: &Camera) -> Result<(gst::Pipeline, FramePublisher)> {
         Some((media == "video").to_value())
     });
     let tee = pipeline.by_name("t").ok_or("no dronetee")?;
+    exporter.add(&tee)?;
     Ok((pipeline, FramePublisher::new(&tee)?))
 }
 
@@ -220,7 +219,12 @@ fn main_job() -> Result<()> {
         return Ok(());
     }
     // Before anything starts: a port that is taken is told at once.
-    let listener = options.metrics.as_deref().map(metrics::bind).transpose()?;
+    let exporter = Exporter::new();
+    let serve = |address: &str| {
+        Server::start(address, exporter.clone())
+            .map_err(|error| format!("no metrics on '{address}': {error}"))
+    };
+    let server = options.metrics.as_deref().map(serve).transpose()?;
     gst::init()?;
     gstdronetee::plugin_register_static()?;
     let own = match options.url {
@@ -235,13 +239,10 @@ fn main_job() -> Result<()> {
     let camera = Camera::parse(url)?;
     say(&format!("camera: {}", camera.shown()));
 
-    let (pipeline, publisher) = pipeline(&camera)?;
+    let (pipeline, publisher) = pipeline(&camera, &exporter)?;
     let workers = subscribe(&publisher, options.slow)?;
-    let metrics = listener
-        .map(|listener| MetricsServer::start(listener, publisher.clone()))
-        .transpose()?;
-    if let Some(metrics) = &metrics {
-        say(&format!("metrics: http://{}/metrics", metrics.address()));
+    if let Some(server) = &server {
+        say(&format!("metrics: http://{}/metrics", server.address()));
     }
     // Why it fails, if it does, is on the bus.
     let _ = pipeline.set_state(gst::State::Playing);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 # Installs the Debian packages that a job needs, and nothing where all are there:
-#   scripts/setup.sh [demo|test|bench|meson|package|arm64]…    (without a job: demo and test)
+#   scripts/setup.sh [demo|test|bench|meson|package|arm64|pictures]…    (without a job: demo and test)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,9 +12,9 @@ demo=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
-# The tests run launch lines, a Python program, kill and script.
+# The tests run launch lines, a Python program, kill, script and Prometheus.
 test=(
-  gstreamer1.0-tools procps bsdutils
+  gstreamer1.0-tools procps bsdutils prometheus
   python3 python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 )
 bench=(valgrind util-linux patch)
@@ -22,6 +22,8 @@ meson=(meson ninja-build gstreamer1.0-tools binutils)
 package=(dpkg-dev debootstrap lintian binutils)
 # Cross-building needs nothing of the demo but a C compiler, for build scripts.
 arm64=(gcc libc6-dev pkg-config gcc-aarch64-linux-gnu mmdebstrap qemu-user-static dpkg-dev)
+# What scripts/pictures.py draws with.
+pictures=(graphviz python3 python3-gi gir1.2-gstreamer-1.0)
 
 packages=()
 [ $# -gt 0 ] || set -- demo test
@@ -33,12 +35,13 @@ for job in "$@"; do
     meson) packages+=("${demo[@]}" "${meson[@]}") ;;
     package) packages+=("${demo[@]}" "${package[@]}") ;;
     arm64) packages+=("${arm64[@]}") ;;
+    pictures) packages+=("${demo[@]}" "${pictures[@]}") ;;
     -h | --help)
       sed -n 's/^# \{0,1\}//; 3,4p' "$0"
       exit
       ;;
     *)
-      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64" >&2
+      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64, pictures" >&2
       exit 2
       ;;
   esac

@@ -42,10 +42,14 @@ mod api;
 mod dronebranch;
 mod facts;
 mod fanout;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod park;
 mod plugin;
 mod sync;
 mod tee;
+#[cfg(feature = "metrics")]
+mod tracer;
 
 pub use api::{
     ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, IntoIter, Iter, Next, Plane,

@@ -5,7 +5,10 @@
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     // Fails if another copy of this code has the names of the types, also of those below.
     crate::tee::register(Some(plugin))?;
-    crate::dronebranch::register(Some(plugin))
+    crate::dronebranch::register(Some(plugin))?;
+    #[cfg(feature = "metrics")]
+    crate::tracer::register(plugin)?;
+    Ok(())
 }
 
 gst::plugin_define!(

@@ -9,6 +9,8 @@ use gst::subclass::prelude::*;
 use once_cell::sync::{Lazy, OnceCell};
 
 use super::cell::Cell;
+#[cfg(feature = "metrics")]
+use super::figures::Figures;
 use super::keeper::Keeper;
 use super::life::Order;
 use super::settings::{self, BranchState};
@@ -154,6 +156,23 @@ impl DroneBranch {
         }
         keeper.start();
         Ok(())
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn figures(&self) -> Figures {
+        let Some(keeper) = self.keeper() else {
+            return Figures::default();
+        };
+        let dropped = keeper.gate.dropped();
+        let shared = keeper.shared.lock();
+        let (state, counts) = (shared.course.state(), &shared.course.counts);
+        Figures {
+            state: BranchState::from(state).name(),
+            failures: counts.failures,
+            restarts: counts.restarts,
+            abandoned: counts.abandoned,
+            dropped,
+        }
     }
 
     /// A pipeline that stops stops all its branches at a time: each may take its `stop-timeout`.

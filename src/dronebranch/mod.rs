@@ -101,6 +101,8 @@ mod consumer;
 mod content;
 mod contents;
 mod course;
+#[cfg(feature = "metrics")]
+mod figures;
 mod gate;
 mod imp;
 mod keeper;
@@ -123,6 +125,8 @@ use glib::prelude::*;
 use once_cell::sync::Lazy;
 
 pub(crate) use consumer::consumer_of;
+#[cfg(feature = "metrics")]
+pub(crate) use figures::{Figures, STATES, figures, is_one};
 pub(crate) use upstream::is_behind;
 
 static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

@@ -29,6 +29,22 @@ pub(crate) enum BranchState {
     Failed,
 }
 
+impl BranchState {
+    #[cfg(any(test, feature = "metrics"))]
+    pub(super) const ALL: [Self; 4] = [Self::Stopped, Self::Running, Self::Waiting, Self::Failed];
+
+    /// The nick of the property's value.
+    #[cfg(any(test, feature = "metrics"))]
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl From<course::State> for BranchState {
     fn from(state: course::State) -> Self {
         match state {
@@ -149,4 +165,18 @@ fn count(name: &str, what: &str) -> glib::ParamSpec {
         .blurb(&format!("{what}, since NULL→READY"))
         .read_only()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_name() {
+        let class = glib::EnumClass::with_type(BranchState::static_type());
+        for state in BranchState::ALL {
+            let value = class.as_ref().and_then(|class| class.value(state as i32));
+            assert_eq!(value.map(|value| value.nick()), Some(state.name()));
+        }
+    }
 }

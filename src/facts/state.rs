@@ -25,7 +25,12 @@ pub enum State {
 }
 
 impl State {
-    #[cfg(test)]
+    /// All states, in the order in which they are listed everywhere.
+    pub const fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    // Its length will change, which is why it is not public.
     pub(crate) const ALL: [Self; 7] = [
         Self::Ok,
         Self::Stalled,

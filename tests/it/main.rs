@@ -7,8 +7,6 @@ mod accounts;
 #[path = "common/autopilot.rs"]
 mod autopilot;
 mod common;
-#[path = "../../examples/common/metrics.rs"]
-mod exporter;
 #[path = "../../examples/common/rtsp_server.rs"]
 mod rtsp_server;
 #[path = "common/scrape.rs"]
@@ -24,6 +22,7 @@ mod beyond;
 mod busy_handler;
 mod coded;
 mod coded_streams;
+mod dashboard;
 mod demo;
 mod docs;
 mod dronebranch;
@@ -42,6 +41,7 @@ mod isolation;
 mod latency;
 mod lifetimes;
 mod loss_events;
+mod losses_log;
 mod messages;
 mod metrics;
 mod names;
@@ -70,5 +70,6 @@ mod starting;
 mod states;
 mod stream;
 mod summaries;
+mod tracer;
 mod waiting;
 mod zero_copy;

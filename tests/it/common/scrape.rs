@@ -26,19 +26,22 @@ pub(crate) struct Scrape {
 
 impl Scrape {
     pub(crate) fn of(address: SocketAddr) -> Self {
-        let (head, body) = ask(address, "GET /metrics HTTP/1.1\r\nHost: drone\r\n\r\n");
+        let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: drone\r\n{accept}\r\n\r\n");
+        let (head, body) = ask(address, &request);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let head = head.to_ascii_lowercase();
         assert!(
-            head.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
+            head.contains("content-type: application/openmetrics-text; version=1.0.0"),
             "{head}"
         );
-        let length = format!("Content-Length: {}\r\n", body.len());
+        let length = format!("content-length: {}\r\n", body.len());
         assert!(head.contains(&length), "{head}");
         Self::parse(&body)
     }
 
     /// Each sample once, of a family that was introduced before it, and `# EOF` last.
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let text = text.strip_suffix("# EOF\n").expect("no end");
         let mut samples = BTreeMap::new();
         let (mut helped, mut typed) = (BTreeSet::new(), BTreeSet::new());
@@ -71,22 +74,33 @@ impl Scrape {
         self.samples.get(key).copied()
     }
 
-    /// A sample without labels.
+    /// True if there is a sample of this name, whatever its labels are.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.keys().any(|key| key.split('{').next() == Some(name))
+    }
+
+    /// A sample of the element `t` without further labels.
+    #[track_caller]
+    pub(crate) fn of_stream(&self, name: &str) -> f64 {
+        self.get(&format!("{name}{{element=\"t\"}}"))
+    }
+
+    /// A sample by its name and all labels.
     #[track_caller]
     pub(crate) fn get(&self, key: &str) -> f64 {
         self.find(key)
             .unwrap_or_else(|| panic!("no {key} in {self:#?}"))
     }
 
-    /// A sample of a consumer, whose name needs no escapes.
+    /// A sample of a consumer of the element `t`, whose name needs no escapes.
     #[track_caller]
     pub(crate) fn count(&self, name: &str, consumer: &str) -> u64 {
-        whole(self.get(&format!("{name}{{consumer=\"{consumer}\"}}")))
+        whole(self.get(&format!("{name}{{element=\"t\",consumer=\"{consumer}\"}}")))
     }
 
     #[track_caller]
     pub(crate) fn dropped(&self, consumer: &str, reason: &str) -> u64 {
-        let labels = format!("consumer=\"{consumer}\",reason=\"{reason}\"");
+        let labels = format!("element=\"t\",consumer=\"{consumer}\",reason=\"{reason}\"");
         whole(self.get(&format!("dronetee_frames_dropped_total{{{labels}}}")))
     }
 

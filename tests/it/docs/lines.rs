@@ -134,6 +134,7 @@ fn commands_are_known() {
         "prometheus",
         "curl",
         "dot",
+        "jq",
         "python3",
     ];
     for page in Page::all() {
