@@ -27,7 +27,8 @@ pub(super) struct Effects<F, E> {
     pub(super) wake: SmallVec<[Waker; 8]>,
     /// What is freed by most steps that free anything.
     frame: Option<F>,
-    gone: Vec<Gone<F, E>>,
+    /// Rarely anything.
+    gone: Option<Vec<Gone<F, E>>>,
     /// Something is due for the thread that reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -50,7 +51,7 @@ impl<F, E> Effects<F, E> {
         Self {
             wake: SmallVec::new(),
             frame: None,
-            gone: Vec::new(),
+            gone: None,
             report: false,
             want_keyframe: false,
             served_changed: false,
@@ -61,23 +62,27 @@ impl<F, E> Effects<F, E> {
         }
     }
 
+    fn free(&mut self, gone: Gone<F, E>) {
+        self.gone.get_or_insert_default().push(gone);
+    }
+
     #[inline]
     pub(super) fn free_frame(&mut self, frame: F) {
         if let Some(first) = self.frame.replace(frame) {
-            self.gone.push(Gone::Frame(first));
+            self.free(Gone::Frame(first));
         }
     }
 
     pub(super) fn free_event(&mut self, event: E) {
-        self.gone.push(Gone::Event(event));
+        self.free(Gone::Event(event));
     }
 
     pub(super) fn free_waker(&mut self, waker: Waker) {
-        self.gone.push(Gone::Waker(waker));
+        self.free(Gone::Waker(waker));
     }
 
     pub(super) fn free_sticky(&mut self, sticky: Sticky<E>) {
-        self.gone.push(Gone::Sticky(sticky));
+        self.free(Gone::Sticky(sticky));
     }
 
     /// Wakes the consumers; the rest is freed with this. In this order, as a free can give a buffer

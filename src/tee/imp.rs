@@ -8,8 +8,7 @@ use once_cell::sync::Lazy;
 
 use super::element::DroneTee;
 use super::negotiation::caps;
-use super::stats::saturated;
-use super::{CAT, now, props};
+use super::{CAT, now, props, saturated};
 
 #[glib::object_subclass]
 impl ObjectSubclass for DroneTee {

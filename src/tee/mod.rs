@@ -119,6 +119,11 @@ pub(crate) fn now() -> u64 {
     START.elapsed().as_nanos() as u64 + 1
 }
 
+/// Levels are 32 bits wide, as those of `queue`.
+fn saturated(level: u64) -> u32 {
+    u32::try_from(level).unwrap_or(u32::MAX)
+}
+
 /// Locks are held for a look or a change of their own data; the core's alone may be held over those
 /// of settings and of a pad's last accounts, which are read and left under it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,8 +9,7 @@ use glib::translate::FromGlibPtrNone;
 use gst::prelude::*;
 
 use super::negotiation::latency;
-use super::stats::saturated;
-use super::{CAT, DroneTee, Stream, now};
+use super::{CAT, DroneTee, Stream, now, saturated};
 use crate::fanout::{PoolFigures, Watch};
 use crate::park::thread_waker;
 

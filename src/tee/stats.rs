@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 use super::flows::flow_name;
 use super::input::Input;
 use super::props::dropped_name;
-use super::{DroneTeePad, Snapshot, Stream, now};
+use super::{DroneTeePad, Snapshot, Stream, now, saturated};
 use crate::facts::{ConsumerHealth, DropReason, Health};
 
 /// The ledger's part of a pad's `stats`.
@@ -36,11 +36,6 @@ fn ledger_stats(snapshot: &Snapshot) -> gst::Structure {
         stats.set(dropped_name(reason), ledger.dropped.get(reason));
     }
     stats
-}
-
-/// Levels are 32 bits wide, as those of `queue`.
-pub(super) fn saturated(level: u64) -> u32 {
-    u32::try_from(level).unwrap_or(u32::MAX)
 }
 
 /// The `stats` of a pad.

@@ -36,6 +36,7 @@ mod frames;
 mod gate;
 mod gop_cache;
 mod handlers;
+mod imports;
 mod input_losses;
 mod isolation;
 mod latency;

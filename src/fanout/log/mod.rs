@@ -46,9 +46,15 @@ pub(super) struct Log<F, E> {
     events: VecDeque<Placed<E>>,
     /// What a late joiner must know, each with its sequence number.
     sticky: Sticky<E>,
+    late: ForLateJoiners<E>,
+}
+
+/// What is kept for late joiners.
+struct ForLateJoiners<E> {
     replay: Option<Replay<E>>,
-    replay_capacity: u64,
-    /// Frames of this format depend on others, as far as this was looked at: with a replay.
+    /// Frames; 0: nothing is kept.
+    capacity: u64,
+    /// Frames of this format depend on others, as far as that was looked at: with a replay.
     has_deltas: bool,
 }
 
@@ -65,9 +71,11 @@ impl<F, E: Event> Log<F, E> {
             event_base: 0,
             events: VecDeque::new(),
             sticky: Arc::default(),
-            replay: None,
-            replay_capacity: 0,
-            has_deltas: false,
+            late: ForLateJoiners {
+                replay: None,
+                capacity: 0,
+                has_deltas: false,
+            },
         }
     }
 
@@ -172,7 +180,7 @@ impl<F, E: Event> Log<F, E> {
             start,
         });
         self.bytes += info.bytes;
-        self.replay_capacity != 0 && self.keep_for_joiners(position, info.delta, effects)
+        self.late.capacity != 0 && self.keep_for_joiners(position, info.delta, effects)
     }
 
     #[inline]
@@ -223,7 +231,7 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn append_event(&mut self, event: E, effects: &mut Effects<F, E>) {
         if event.starts_format() {
             self.forget_replay(effects);
-            self.has_deltas = false;
+            self.late.has_deltas = false;
         }
         let sequence = self.event_end();
         if event.is_sticky() {
@@ -234,7 +242,7 @@ impl<F, E: Event> Log<F, E> {
             sequence,
             event,
         });
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.late.replay {
             let first = (replay.next - self.event_base) as usize;
             replay.bound_events(self.events.range(first..), effects);
         }
@@ -244,7 +252,7 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn note_sticky(&mut self, event: &E, effects: &mut Effects<F, E>) {
         let sequence = self.event_end();
         keep_sticky(&mut self.sticky, sequence, event, effects);
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.late.replay {
             keep_sticky(replay.sticky(), sequence, event, effects);
         }
     }
@@ -259,7 +267,11 @@ impl<F, E: Event> Log<F, E> {
 
     /// Frees the events before `needed`, the first that any consumer needs.
     pub(super) fn release_events_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
-        let replayed_from = self.replay.as_ref().map_or(u64::MAX, |replay| replay.next);
+        let replayed_from = self
+            .late
+            .replay
+            .as_ref()
+            .map_or(u64::MAX, |replay| replay.next);
         let needed = needed.min(replayed_from);
         while self.event_base < needed {
             let Some(placed) = self.events.pop_front() else {
@@ -279,7 +291,7 @@ impl<F, E: Event> Log<F, E> {
 
     /// Where a late joiner starts.
     pub(super) fn start_replayed(&self) -> Start<E> {
-        match &self.replay {
+        match &self.late.replay {
             Some(replay) => replay.start(),
             None => self.start_live(),
         }
@@ -288,7 +300,8 @@ impl<F, E: Event> Log<F, E> {
     /// First frame that must be kept although no consumer needs it.
     #[inline]
     pub(super) fn replayed_from(&self) -> u64 {
-        self.replay
+        self.late
+            .replay
             .as_ref()
             .map_or(u64::MAX, |replay| replay.position)
     }
@@ -296,7 +309,7 @@ impl<F, E: Event> Log<F, E> {
     /// The newest keyframe that is kept, of a coded stream, for a consumer that has had the events since:
     /// none if frames from there on need other ones, or the stream has ended.
     pub(super) fn kept_keyframe(&self) -> Option<u64> {
-        let replay = self.replay.as_ref().filter(|_| self.has_deltas)?;
+        let replay = self.late.replay.as_ref().filter(|_| self.late.has_deltas)?;
         let first = (replay.next - self.event_base) as usize;
         let mut since = replay.events().chain(self.events.range(first..));
         (!since.any(Placed::bars)).then_some(replay.position)
@@ -309,19 +322,20 @@ impl<F, E: Event> Log<F, E> {
         effects: &mut Effects<F, E>,
     ) -> bool {
         if delta {
-            self.has_deltas = true;
+            self.late.has_deltas = true;
             return self.shorten_replay(effects);
         }
         let replay = Replay::new(position, self.sticky.clone(), self.event_end());
-        let old = self.replay.replace(replay);
+        let old = self.late.replay.replace(replay);
         Self::dissolve(old, effects);
         false
     }
 
     /// Gives the replay up if it has too many frames; true if it did.
     fn shorten_replay(&mut self, effects: &mut Effects<F, E>) -> bool {
-        let (end, capacity) = (self.end(), self.replay_capacity);
+        let (end, capacity) = (self.end(), self.late.capacity);
         let old = self
+            .late
             .replay
             .take_if(|replay| end - replay.position > capacity);
         let is_too_long = old.is_some();
@@ -344,12 +358,12 @@ impl<F, E: Event> Log<F, E> {
         capacity: u64,
         effects: &mut Effects<F, E>,
     ) -> bool {
-        self.replay_capacity = capacity;
+        self.late.capacity = capacity;
         self.shorten_replay(effects) && capacity != 0
     }
 
     pub(super) fn replay_capacity(&self) -> u64 {
-        self.replay_capacity
+        self.late.capacity
     }
 
     pub(super) fn forget_replay(&mut self, effects: &mut Effects<F, E>) {
@@ -359,7 +373,7 @@ impl<F, E: Event> Log<F, E> {
 
     /// The stream goes on, but a late joiner begins with the next keyframe.
     pub(super) fn release_replay(&mut self, effects: &mut Effects<F, E>) {
-        let old = self.replay.take();
+        let old = self.late.replay.take();
         Self::dissolve(old, effects);
     }
 
@@ -368,7 +382,7 @@ impl<F, E: Event> Log<F, E> {
         let mut empty = Self::new();
         empty.run = self.run + 1;
         empty.origin = self.number(self.end());
-        empty.replay_capacity = self.replay_capacity;
+        empty.late.capacity = self.late.capacity;
         std::mem::replace(self, empty)
     }
 }

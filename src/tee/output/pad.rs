@@ -20,9 +20,9 @@ use crate::fanout::{ConsumerId, Link, Stamp};
 use crate::tee::flows::flow_from;
 use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::state::PadState;
-use crate::tee::stats::{pad_stats, saturated};
+use crate::tee::stats::pad_stats;
 use crate::tee::timings::{Qos, Timings};
-use crate::tee::{CAT, Snapshot, lock, now};
+use crate::tee::{CAT, Snapshot, lock, now, saturated};
 
 /// Who takes from the pad's queue.
 enum Service {
