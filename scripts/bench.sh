@@ -44,7 +44,7 @@ count() {
   printf '%10s %10s %10s %8s %8s\n' consumers tee dronetee ratio goal
   local consumers goal tee own
   for consumers in 3 16; do
-    goal=$([ "$consumers" = 3 ] && echo 0.42 || echo 0.14)
+    goal=$([ "$consumers" = 3 ] && echo 0.30 || echo 0.10)
     tee=$(instructions tee "$consumers")
     own=$(instructions dronetee "$consumers")
     printf '%10s %10s %10s %8s %8s\n' "$consumers" "$tee" "$own" \

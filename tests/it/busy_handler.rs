@@ -131,7 +131,7 @@ fn qos_of_a_released_pad_is_not_told_of_its_namesake() {
     }
 }
 
-/// A handler that hangs is the application's trouble, not that of whoever releases a pad or ends.
+/// A handler that hangs is the application's trouble, not that of a thread that releases a pad or ends.
 #[test]
 fn nobody_waits_for_a_handler_but_an_end_for_a_while() {
     let rig = Rig::started();

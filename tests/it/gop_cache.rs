@@ -16,7 +16,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// In PLAYING, the first `count` frames pushed, before anybody has joined.
+    /// In PLAYING, the first `count` frames pushed, before a consumer has joined.
     fn new(codec: Codec, gop_cache: u32, count: usize) -> Self {
         crate::common::init();
         let coded = codec.encode(4 * GROUP as u32);

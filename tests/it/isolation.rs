@@ -261,7 +261,7 @@ fn caps_that_one_branch_refuses_are_its_own_trouble() {
     );
     assert_eq!((a.count("out"), b.count("out")), (20, 20));
 
-    // Caps that nobody takes are refused, and the stream goes on with the old ones.
+    // Caps that no branch takes are refused, and the stream goes on with the old ones.
     rig.src.push_event(gst::event::Caps::new(&caps(32)));
     assert_eq!(rig.push(20), Err(gst::FlowError::NotNegotiated));
     assert_eq!((a.count("in"), a.state().as_str()), (20, "ok"));

@@ -502,7 +502,7 @@ fn the_address_may_be_left_out() {
         assert_eq!(output.status.code(), Some(1));
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).unwrap();
-        // Somebody else may have that port: then it is in the error.
+        // Another program may have that port: then it is in the error.
         assert!(text.contains(DEFAULT_ADDRESS), "{text}");
         assert!(DEFAULT_ADDRESS.starts_with("127.0.0.1:"));
     }

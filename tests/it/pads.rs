@@ -289,7 +289,7 @@ fn a_link_that_asks_for_no_reconfiguration_is_served() {
     assert_eq!(consumer.offsets(), [1]);
 }
 
-/// Requested, put behind a ghost pad, and linked to somebody at last.
+/// Requested, put behind a ghost pad, and linked to an element at last.
 #[test]
 fn a_consumer_outside_the_bin_is_served_from_its_link_on() {
     let rig = Rig::with(|tee| tee.set_property("gop-cache", 1u32));
@@ -313,7 +313,7 @@ fn a_consumer_outside_the_bin_is_served_from_its_link_on() {
     assert_eq!(story[..3], ["stream-start", "caps", "segment"], "{story:?}");
 }
 
-/// Whoever reads finds the accounts in the stream or with the pad.
+/// A reader finds the accounts in the stream or with the pad.
 #[test]
 fn the_accounts_of_a_pad_can_be_read_while_it_is_released() {
     let rig = Rig::started();

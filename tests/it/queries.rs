@@ -145,7 +145,7 @@ fn drained_is_who_holds_no_frame() {
     stuck.unstick();
     stuck.wait_idle();
     wait_for("drained", &drain);
-    // Whoever has ended may hold frames all the same, as a queue at EOS.
+    // A branch that has ended may hold frames all the same, as a queue at EOS.
     let holding: Answer = Box::new(|query| match query.view_mut() {
         gst::QueryViewMut::Drain(_) => Some(false),
         _ => None,
@@ -221,7 +221,7 @@ fn a_pool_as_big_as_told_never_runs_dry() {
     pool.set_active(false).unwrap();
 }
 
-/// Whoever is not served any more may hang with a frame all the same, or recover.
+/// A branch that is not served any more may hang with a frame all the same, or recover.
 #[test]
 fn the_pool_is_big_enough_for_who_is_not_served() {
     type End = fn(&Rig, &Consumer);
@@ -327,7 +327,7 @@ fn the_pool_is_big_enough_for_the_frames_kept_for_late_joiners() {
     pool.set_active(false).unwrap();
 }
 
-/// A question waits in the stream for whoever does not take; those who answered need not.
+/// A question waits in the stream for a branch that does not take; those that answered need not.
 #[test]
 fn released_pads_are_let_go_though_somebody_does_not_take() {
     let rig = Rig::started();

@@ -113,7 +113,7 @@ fn requests_for_a_time_to_come_pass_once() {
         stats.get::<u64>("requested-keyframes").unwrap()
     };
     rig.push_all(0..30);
-    // At once: one in a second, whoever asks.
+    // At once: one in a second, over all branches.
     request(&one, None);
     request(&other, None);
     request(&other, at(500));

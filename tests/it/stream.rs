@@ -204,7 +204,7 @@ fn who_polled_last_is_woken_and_nobody_else() {
     source.publish();
     assert_eq!(counts(), [0, 1]);
     source.publish();
-    assert_eq!(counts(), [0, 1], "nobody waited");
+    assert_eq!(counts(), [0, 1], "no task waited");
     assert!(poll(&wakers[0]) && poll(&wakers[0]));
     assert!(!poll(&wakers[0]));
     source.publish();

@@ -223,7 +223,7 @@ fn no_more_frames_live_than_the_deepest_queue_and_one_a_branch() {
         rig.src.push(Pixels::buffer(&alive, n)).unwrap();
         assert!(alive.load(Ordering::SeqCst) <= most);
         if n % 10 == 0 {
-            // Whoever got none yet gets one: all hold another frame in the end.
+            // A branch that got none yet gets one: all hold another frame in the end.
             let next = &pads[(n / 10) as usize % 16];
             wait_for("a frame in flight", || count(next, "in-flight") == 1);
         }

@@ -17,7 +17,7 @@ use contenders::{ALL, Contender, Histogram};
 /// What the others are compared with: the goal is half of it.
 const STREAM_PRODUCER: &str = "StreamProducer";
 
-/// The first frames find cold caches; their stamps are their numbers, and nobody notes them.
+/// The first frames find cold caches; their stamps are their numbers, and no consumer notes them.
 const WARM_UP: u64 = 10;
 
 fn main() {
@@ -54,7 +54,7 @@ fn measure(contenders: &[&Contender], rate: u32, frames: u32, rounds: u32) {
     let mut figures: Vec<_> = contenders.iter().map(|_| Figures::default()).collect();
     for round in 0..rounds {
         for turn in 0..contenders.len() {
-            // Nobody is always the one after a certain other.
+            // No contender always comes after a certain other one.
             let index = (round as usize + turn) % contenders.len();
             let histogram = one(contenders[index], rate, frames);
             let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;

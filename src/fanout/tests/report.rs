@@ -198,7 +198,7 @@ fn a_summary_does_not_wait_for_the_interval() {
     assert!(matches!(notices.last(), Some(Notice::Summary(_))));
 }
 
-/// Whoever passes the end on waits for the summary, also if somebody else is telling just then.
+/// The thread that passes the end on waits for the summary, also if another one is telling just then.
 #[test]
 fn a_summary_that_is_due_counts_as_untold() {
     let mut rig = Rig::new();
@@ -225,7 +225,7 @@ fn a_summary_that_is_due_counts_as_untold() {
     assert_eq!(told(&rig).len(), 0, "the same end once more");
 }
 
-/// Somebody else wants to hear of drops while messages are off.
+/// A handler of a property wants to hear of drops while messages are off.
 #[test]
 fn messages_tell_what_came_while_they_were_off() {
     let mut rig = Rig::new();
@@ -360,7 +360,7 @@ fn a_second_teller_keeps_the_order_and_does_not_spin() {
         assert_eq!(rig.fan.next_report(now, &bell(&woken)), None);
         leave.send(()).unwrap();
     });
-    // What came up meanwhile is left to whoever reports, who is told so.
+    // What came up meanwhile is left to the thread that reports, which is told so.
     assert_eq!(order, [(Slow, 1, 1)]);
     assert_eq!(woken.load(Ordering::SeqCst), 1);
     rig.fan
@@ -370,7 +370,7 @@ fn a_second_teller_keeps_the_order_and_does_not_spin() {
     assert_eq!(rig.dropped(&one, Slow), 2);
 }
 
-/// A transition is not written down before somebody looks: who was kept from it has to.
+/// A transition is not written down before a thread looks: the one that was kept from it has to.
 #[test]
 fn who_was_kept_from_telling_is_woken() {
     let mut rig = Rig::new();
@@ -407,7 +407,7 @@ fn a_panic_in_a_handler_does_not_silence_the_rest() {
         fan.tell(|| 0, |_| std::panic::resume_unwind(Box::new(())));
     }));
     assert!(told_first.is_err());
-    assert_eq!(woken.load(Ordering::SeqCst), 1, "somebody has to go on");
+    assert_eq!(woken.load(Ordering::SeqCst), 1, "a thread has to go on");
     assert_eq!(drops(&told(&rig)), [(Slow, 1, 2)]);
 }
 

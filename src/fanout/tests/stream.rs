@@ -336,7 +336,7 @@ impl Model {
         };
     }
 
-    /// True if nobody is served but consumers failed.
+    /// True if a consumer is served.
     pub(super) fn served(&self) -> bool {
         self.guests.iter().any(|guest| guest.mood == Mood::Fed)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Nothing here takes that long, unless somebody misses a wake-up.
+/// Nothing here takes that long, unless a thread misses a wake-up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Unpark(Thread);
