@@ -5,6 +5,7 @@
 mod coded;
 mod events;
 mod gate;
+mod held;
 mod joiners;
 mod model;
 mod ops;
