@@ -82,7 +82,7 @@ fn a_thousand_failures_leave_no_thread_and_no_file_behind() {
 fn a_thousand_failures_leave_no_object_behind() {
     let options = "restart-delay=1000 restart-delay-max=1000";
     let line = format!(
-        "videotestsrc is-live=true num-buffers=1500 \
+        "videotestsrc is-live=true num-buffers=5000 \
          ! video/x-raw,format=GRAY8,width=16,height=16,framerate=1000/1 \
          ! dronetee name=t post-drop-messages=false  t. ! fakesink sync=false \
          t. ! dronebranch.( {options} identity error-after=1 ! fakesink sync=false ) \
