@@ -260,7 +260,8 @@ impl<E: Event, L> Consumer<E, L> {
 
     /// A flush: what waits is void, but for the sticky events that survive it.
     pub(super) fn flush_start<F>(&mut self, step: &mut Step<'_, F, E, L>) {
-        if self.life.service.is_serving() {
+        if self.life.service.is_well() {
+            // Behind a closed gate nothing waits, but its decoder is flushed all the same.
             self.life.queue.drop_all(step, DropReason::Flushing);
             self.life.queue.decoding.begin(false);
         }

@@ -251,6 +251,25 @@ fn sinks_preroll_behind_a_closed_gate() {
 }
 
 #[test]
+fn after_a_flush_behind_a_closed_gate_a_keyframe_comes_first() {
+    for flushed in [false, true] {
+        let (mut rig, reader) = joined(&[]);
+        rig.publish("kd");
+        assert_eq!(rig.drain(&reader), "0 1");
+        rig.enable(&reader, false);
+        if flushed {
+            rig.fan.flush_start(rig.now);
+            rig.fan.flush_stop(rig.now);
+        }
+        rig.enable(&reader, true);
+        assert_eq!(rig.publish("d").request_keyframe, flushed);
+        rig.publish("k");
+        let expected = if flushed { "resumed 3!" } else { "2 3" };
+        assert_eq!(rig.drain(&reader), expected);
+    }
+}
+
+#[test]
 fn a_gate_stays_closed_over_sessions_and_lives() {
     let (mut rig, mut reader) = joined(&[]);
     rig.fan.set_gop_capacity(|| 8);
