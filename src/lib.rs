@@ -52,12 +52,14 @@ mod tee;
 mod tracer;
 
 pub use api::{
-    ConsumerBuilder, Error, Frame, FramePublisher, FrameReceiver, IntoIter, Iter, Next, Plane,
-    RecvError, ReferenceTimestamp, Rows, TryIter, consumers,
+    ConsumerBuilder, DriveError, Driven, Error, Frame, FramePublisher, FrameReceiver, FrameSink,
+    IntoIter, Iter, Next, NextNotice, NoticeError, Notices, Plane, RecvError, ReferenceTimestamp,
+    Rows, Stop, TryIter, consumers,
 };
 pub use dronebranch::DroneBranch;
 pub use facts::{
-    CloseReason, ConsumerHealth, DropReason, Drops, Health, InputLosses, Ledger, State,
+    CloseReason, ConsumerHealth, ConsumerLimits, DropReason, Dropped, Drops, GopTruncated, Health,
+    InputLosses, Ledger, Metadata, PoolLimit, QosReport, State, StreamState, Timing, Transition,
 };
 /// Registers the element `dronetee` for this process, for an application that links the crate.
 ///
@@ -70,7 +72,7 @@ pub use facts::{
 /// another copy of this code, which goes on to work, but for which [`FramePublisher::new`] says
 /// [`Error::NotADroneTee`]. In turn the file is refused by GStreamer once this has succeeded.
 pub use plugin::plugin_register_static;
-pub use tee::{DroneTee, DroneTeePad};
+pub use tee::{DroneTee, DroneTeePad, Notice};
 
 /// The crates whose types are part of this API, in the versions that it uses: an application needs no
 /// dependency of its own on them.

@@ -22,3 +22,14 @@ impl Wake for Unpark {
 pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
+
+thread_local! {
+    static WAKER: Waker = thread_waker();
+}
+
+/// Calls `work` with a waker for the running thread, which is made once a thread.
+pub(crate) fn with_thread_waker<R>(work: impl FnOnce(&Waker) -> R) -> R {
+    // In a thread that comes to its end there are no thread locals.
+    let waker = WAKER.try_with(Waker::clone);
+    work(&waker.unwrap_or_else(|_| thread_waker()))
+}

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::error::Error;
 use super::plane::{Layout, Plane};
 use super::reference::ReferenceTimestamp;
-use crate::tee::{Handle, now};
+use crate::fanout::Kept;
+use crate::tee::{Handle, Item, now};
 
 /// What was in force when a frame came.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,24 @@ pub(super) struct Context {
     /// What they say about raw video.
     pub(super) info: Option<gst_video::VideoInfo>,
     pub(super) segment: Option<gst::Segment>,
+}
+
+impl Context {
+    /// Events in their order among the frames.
+    pub(super) fn note(&mut self, event: &gst::EventRef) {
+        match event.view() {
+            gst::EventView::Caps(caps) => {
+                let caps = caps.caps_owned();
+                // Coded video is video too, but has no planes.
+                self.info = gst_video::VideoInfo::from_caps(&caps)
+                    .ok()
+                    .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
+                self.caps = Some(caps);
+            }
+            gst::EventView::Segment(segment) => self.segment = Some(segment.segment().clone()),
+            _ => {}
+        }
+    }
 }
 
 /// One frame: the publisher's memory, shared with all other consumers and never copied.
@@ -313,4 +332,33 @@ fn own_info(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<gst_
     }
     let own = gst_video::VideoInfo::builder_from_info(info);
     own.offset(offsets).stride(strides).build().ok()
+}
+
+/// The frames among what is kept for late joiners.
+pub(super) fn kept(kept: Vec<(Kept<gst::Buffer, Item>, Option<Arc<Handle>>)>) -> Vec<Frame> {
+    let mut context = Arc::<Context>::default();
+    let frames = kept.into_iter().filter_map(|(one, handle)| match one {
+        Kept::Event(Item::Event(event)) => {
+            Arc::make_mut(&mut context).note(&event);
+            None
+        }
+        Kept::Event(Item::Query(_)) => None,
+        Kept::Frame {
+            frame,
+            sequence,
+            run,
+            arrived,
+            ..
+        } => Some(Frame {
+            buffer: frame,
+            context: context.clone(),
+            seq: sequence,
+            run,
+            lost_before: 0,
+            arrived,
+            own_info: OnceLock::new(),
+            handle: handle?,
+        }),
+    });
+    frames.collect()
 }

@@ -6,17 +6,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::error::RecvError;
+use super::drive::{self, Driven, FrameSink, Stop};
+use super::error::{Error, RecvError};
 use super::frame::{Context as FrameContext, Frame};
+use super::limits;
 use super::waiting::{Iter, Next, TryIter};
-use crate::facts::CloseReason;
+use crate::facts::{CloseReason, ConsumerHealth, Ledger, State};
 use crate::fanout::{Done, Outcome, Stamp, Taken, TakenFrame};
-use crate::park::thread_waker;
-use crate::tee::{Handle, Item, Place, now};
-
-thread_local! {
-    static WAKER: Waker = thread_waker();
-}
+use crate::park::with_thread_waker;
+use crate::tee::{Handle, Item, Place, now, reason_of};
 
 /// Gets the frames of one consumer.
 ///
@@ -72,6 +70,112 @@ impl FrameReceiver {
     /// The consumer's name, as its pad's property `consumer` says. Does not block.
     pub fn consumer(&self) -> String {
         self.place.consumer()
+    }
+
+    /// Gives each frame to `sink`, in the calling thread, until the stream is over, the sink fails or
+    /// `stop` is set off; then tells the sink that it was the last.
+    ///
+    /// A receiver that has just joined begins with what the element keeps for late joiners
+    /// (`gop-cache`), then come live frames, in order and none twice. Blocks meanwhile. The receiver may
+    /// be used on afterwards. A stop of the element ends it with
+    /// [`CloseReason::Stopped`].
+    ///
+    /// ```no_run
+    /// # fn example(mut frames: gstdronetee::FrameReceiver) -> Result<(), std::io::Error> {
+    /// use std::io::Write as _;
+    /// let mut file = std::fs::File::create("frames.h264")?;
+    /// let mut write = |frame: gstdronetee::Frame| {
+    ///     let pixels = frame.pixels().map_err(std::io::Error::other)?;
+    ///     file.write_all(&pixels)
+    /// };
+    /// let stop = gstdronetee::Stop::new();
+    /// frames.drive_to(&mut write, &stop)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The sink's own.
+    pub fn drive_to<S: FrameSink>(
+        &mut self,
+        sink: &mut S,
+        stop: &Stop,
+    ) -> Result<Driven, S::Error> {
+        drive::drive_to(self, sink, stop)
+    }
+
+    // ---- itself ----------------------------------------------------------------------------
+
+    /// What became of this consumer's frames, at one moment. Does not block.
+    ///
+    /// It stays readable when the stream or the consumer has ended.
+    pub fn ledger(&self) -> Ledger {
+        self.health().ledger
+    }
+
+    /// How this consumer does. Does not block.
+    pub fn state(&self) -> State {
+        self.health().state
+    }
+
+    /// How this consumer does in detail, as [`FramePublisher::health`](crate::FramePublisher::health) has
+    /// it of all. Does not block.
+    pub fn health(&self) -> ConsumerHealth {
+        self.place.health()
+    }
+
+    /// How many frames may wait, 1 to 4096; 0 for the element's `depth`. Takes effect at once: what is
+    /// too much is dropped as `slow`. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidLimit`].
+    pub fn set_depth(&self, depth: u32) -> Result<(), Error> {
+        self.place.set("depth", limits::depth(depth)?);
+        Ok(())
+    }
+
+    /// How many bytes may wait; one frame may always. 0 for no such limit. Takes effect at once. Does not
+    /// block.
+    pub fn set_max_size_bytes(&self, bytes: u32) {
+        self.place.set("max-size-bytes", bytes);
+    }
+
+    /// How much running time may wait; one frame may always. Zero for no such limit. Takes effect at
+    /// once. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidLimit`].
+    pub fn set_max_size_time(&self, time: Duration) -> Result<(), Error> {
+        self.place
+            .set("max-size-time", limits::max_size_time(time)?);
+        Ok(())
+    }
+
+    /// Drops frames that waited longer; zero for never. Takes effect at once. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidLimit`].
+    pub fn set_max_age(&self, age: Duration) -> Result<(), Error> {
+        self.place.set("max-age", limits::max_age(age)?);
+        Ok(())
+    }
+
+    /// Evicts the consumer once it lost more frames than this by slowness; 0 for never. Takes effect at
+    /// once. Does not block.
+    pub fn set_max_lag(&self, frames: u64) {
+        self.place.set("max-lag", frames);
+    }
+
+    /// Closes the consumer's gate, or opens it: while it is closed, its frames are dropped as
+    /// [`DropReason::Disabled`](crate::DropReason::Disabled), and what waits at once. Opened again, it
+    /// goes on with the next frame; in a coded stream with the newest keyframe that is kept, else the
+    /// next one. Does not block; the receiver may go on waiting meanwhile.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.place.set("enabled", enabled);
     }
 
     /// Why the last call gave no frame, if that is because the stream is over; `None` once there is a
@@ -159,24 +263,22 @@ impl FrameReceiver {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Frame, RecvError> {
-        // In a thread that comes to its end there are no thread locals.
-        let waker = WAKER
-            .try_with(Waker::clone)
-            .unwrap_or_else(|_| thread_waker());
-        loop {
-            if let Poll::Ready(frame) = self.poll_frame(&mut Some(waker.clone())) {
-                return frame.map_err(RecvError::Closed);
+        with_thread_waker(|waker| {
+            loop {
+                if let Poll::Ready(frame) = self.poll_frame(&mut Some(waker.clone())) {
+                    return frame.map_err(RecvError::Closed);
+                }
+                let Some(deadline) = deadline else {
+                    std::thread::park();
+                    continue;
+                };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(RecvError::Empty);
+                }
+                std::thread::park_timeout(left);
             }
-            let Some(deadline) = deadline else {
-                std::thread::park();
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(RecvError::Empty);
-            }
-            std::thread::park_timeout(left);
-        }
+        })
     }
 
     /// The next frame, or why there is none any more.
@@ -208,9 +310,11 @@ impl FrameReceiver {
                 Taken::Resumed => self.ended = None,
                 Taken::Closed(next) | Taken::Superseded(next) => {
                     if self.leave_for(next) {
-                        return Poll::Ready(Err(self.place.why_closed()));
+                        return Poll::Ready(Err(CloseReason::Stopped));
                     }
                 }
+                Taken::Cancelled => return Poll::Ready(Err(CloseReason::Failed)),
+                Taken::Released => return Poll::Ready(Err(CloseReason::Released)),
                 Taken::Wait => match self.ended {
                     None => return Poll::Pending,
                     Some(reason) => {
@@ -253,24 +357,11 @@ impl FrameReceiver {
 
     fn note(&mut self, event: &gst::Event) {
         match event.view() {
-            gst::EventView::Caps(caps) => {
-                let caps = caps.caps_owned();
-                // Coded video is video too, but has no planes.
-                let info = gst_video::VideoInfo::from_caps(&caps)
-                    .ok()
-                    .filter(|info| info.format() != gst_video::VideoFormat::Encoded);
-                let context = Arc::make_mut(&mut self.context);
-                (context.caps, context.info) = (Some(caps), info);
-            }
-            gst::EventView::Eos(_) => self.ended = Some(CloseReason::Eos),
-            gst::EventView::StreamStart(_) => self.ended = None,
-            gst::EventView::Segment(segment) => {
-                self.ended = None;
-                let segment = segment.segment().clone();
-                Arc::make_mut(&mut self.context).segment = Some(segment);
-            }
+            gst::EventView::Eos(_) => self.ended = Some(reason_of(event)),
+            gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.ended = None,
             _ => {}
         }
+        Arc::make_mut(&mut self.context).note(event);
     }
 
     /// The frame that was handed out last is done with, which has to be told.
@@ -295,6 +386,13 @@ impl futures_core::Stream for FrameReceiver {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         let next = self.get_mut().poll_frame(&mut Some(cx.waker().clone()));
         next.map(Result::ok)
+    }
+}
+
+/// True from a `None` until the stream begins anew: `select!` of `futures` leaves it out meanwhile.
+impl futures_core::FusedStream for FrameReceiver {
+    fn is_terminated(&self) -> bool {
+        self.closed.is_some() && !self.place.has_news(self.session)
     }
 }
 

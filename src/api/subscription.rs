@@ -4,20 +4,24 @@
 use std::time::Duration;
 
 use super::error::Error;
+use super::limits;
 use super::receiver::FrameReceiver;
 use gst::subclass::prelude::*;
 
-use crate::tee::{DroneTee, MAX_DEPTH, ReceiverLimits, Refusal};
+use crate::tee::{DroneTee, ReceiverLimits, Refusal};
 
-/// Limits for a new consumer, see [`FramePublisher::consumer`](crate::FramePublisher::consumer).
+/// How a new consumer joins, and its limits, see [`FramePublisher::consumer`](crate::FramePublisher::consumer).
 #[must_use = "nothing happens before subscribe()"]
 #[derive(Debug, Clone)]
 pub struct ConsumerBuilder {
     tee: glib::WeakRef<DroneTee>,
     name: String,
     depth: u32,
+    max_size_bytes: u32,
+    max_size_time: Duration,
     max_age: Duration,
     max_lag: u64,
+    gop_cache: bool,
 }
 
 impl ConsumerBuilder {
@@ -26,14 +30,34 @@ impl ConsumerBuilder {
             tee,
             name: name.to_owned(),
             depth: 0,
+            max_size_bytes: 0,
+            max_size_time: Duration::ZERO,
             max_age: Duration::ZERO,
             max_lag: 0,
+            gop_cache: true,
         }
     }
 
     /// Frames that may wait, 1 to 4096; 0 (the default) for the element's `depth`.
     pub fn depth(self, depth: u32) -> Self {
         Self { depth, ..self }
+    }
+
+    /// Bytes that may wait, beside `depth`; one frame may always. 0 (the default) for no such limit.
+    pub fn max_size_bytes(self, max_size_bytes: u32) -> Self {
+        Self {
+            max_size_bytes,
+            ..self
+        }
+    }
+
+    /// Running time that may wait, beside `depth`; one frame may always. Zero (the default) for no such
+    /// limit.
+    pub fn max_size_time(self, max_size_time: Duration) -> Self {
+        Self {
+            max_size_time,
+            ..self
+        }
     }
 
     /// Drop frames that waited longer; zero (the default) for never.
@@ -47,6 +71,12 @@ impl ConsumerBuilder {
         Self { max_lag, ..self }
     }
 
+    /// Whether a consumer that joins late begins with the frames that the element keeps for such (its
+    /// `gop-cache`), which is the default, or with the next frame.
+    pub fn gop_cache(self, gop_cache: bool) -> Self {
+        Self { gop_cache, ..self }
+    }
+
     /// Joins the stream, as [`FramePublisher::subscribe`](crate::FramePublisher::subscribe) does.
     ///
     /// # Errors
@@ -55,15 +85,13 @@ impl ConsumerBuilder {
     /// [`Error::NotActivated`], [`Error::NotAdded`].
     pub fn subscribe(self) -> Result<FrameReceiver, Error> {
         let tee = self.tee.upgrade().ok_or(Error::Gone)?;
-        if self.depth > MAX_DEPTH {
-            return Err(Error::InvalidLimit("depth is beyond 4096"));
-        }
-        let max_age = u64::try_from(self.max_age.as_nanos())
-            .map_err(|_| Error::InvalidLimit("max-age is beyond 584 years"))?;
         let limits = ReceiverLimits {
-            depth: self.depth,
-            max_age,
+            depth: limits::depth(self.depth)?,
+            max_size_bytes: self.max_size_bytes,
+            max_size_time: limits::max_size_time(self.max_size_time)?,
+            max_age: limits::max_age(self.max_age)?,
             max_lag: self.max_lag,
+            replays: self.gop_cache,
         };
         match tee.imp().add_receiver(&self.name, limits) {
             Ok(pad) => Ok(FrameReceiver::new(pad)),

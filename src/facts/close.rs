@@ -18,11 +18,27 @@ pub enum CloseReason {
     Evicted,
     /// The consumer's pad was released or removed by the application.
     Released,
-    /// The stream did not start: the pipeline went back to NULL before the element had run.
+    /// The stream failed: its pipeline went back to NULL before the element had run, or the application
+    /// said so by [`FramePublisher::fail`](crate::FramePublisher::fail).
     Failed,
+    /// The application closed the publisher, see
+    /// [`FramePublisher::close`](crate::FramePublisher::close).
+    PublisherClosed,
 }
 
 impl CloseReason {
+    /// All reasons, in the order in which they are listed.
+    pub const fn all() -> &'static [Self] {
+        &[
+            Self::Eos,
+            Self::Stopped,
+            Self::Evicted,
+            Self::Released,
+            Self::Failed,
+            Self::PublisherClosed,
+        ]
+    }
+
     /// The name as it is serialized, words joined by `-`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,6 +47,7 @@ impl CloseReason {
             Self::Evicted => "evicted",
             Self::Released => "released",
             Self::Failed => "failed",
+            Self::PublisherClosed => "publisher-closed",
         }
     }
 }
@@ -42,7 +59,8 @@ impl std::fmt::Display for CloseReason {
             Self::Stopped => "the stream was stopped",
             Self::Evicted => "the consumer was evicted",
             Self::Released => "the consumer's pad was released",
-            Self::Failed => "the stream did not start",
+            Self::Failed => "the stream failed",
+            Self::PublisherClosed => "the publisher was closed",
         })
     }
 }

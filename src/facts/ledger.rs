@@ -6,7 +6,7 @@ use super::reason::DropReason;
 /// Drop counters of one consumer, one per [`DropReason`].
 ///
 /// With the feature `serde` they are a map from the reasons' names to counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
@@ -36,6 +36,26 @@ impl Drops {
     }
 }
 
+/// The reasons that frames were dropped for, by name: `slow=3 eos=1`, or `none`.
+impl std::fmt::Display for Drops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut counts = self.iter().filter(|(_, count)| *count > 0);
+        let Some((reason, count)) = counts.next() else {
+            return f.write_str("none");
+        };
+        write!(f, "{reason}={count}")?;
+        counts.try_for_each(|(reason, count)| write!(f, " {reason}={count}"))
+    }
+}
+
+/// A map from the names of all reasons to counts.
+impl std::fmt::Debug for Drops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.iter().map(|(reason, count)| (reason.name(), count));
+        f.debug_map().entries(names).finish()
+    }
+}
+
 #[cfg(feature = "serde")]
 impl serde::Serialize for Drops {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -49,8 +69,7 @@ impl<'de> serde::Deserialize<'de> for Drops {
         let counts = std::collections::BTreeMap::<String, u64>::deserialize(deserializer)?;
         let mut drops = Self::default();
         for (name, count) in counts {
-            let known = |reason: &DropReason| reason.name() == name;
-            let reason = DropReason::ALL.into_iter().find(known);
+            let reason = DropReason::from_name(&name);
             // The accounts would not balance without it.
             let unknown = || serde::de::Error::custom(format!("no reason for a drop: {name}"));
             drops.add(reason.ok_or_else(unknown)?, count);

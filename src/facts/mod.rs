@@ -4,11 +4,15 @@
 mod close;
 mod health;
 mod ledger;
+mod metadata;
+mod notice;
 mod reason;
 mod state;
 
 pub use close::CloseReason;
-pub use health::{ConsumerHealth, Health, InputLosses};
+pub use health::{ConsumerHealth, ConsumerLimits, Health, InputLosses, QosReport, Timing};
 pub use ledger::{Drops, Ledger};
+pub use metadata::{Metadata, StreamState};
+pub use notice::{Dropped, GopTruncated, PoolLimit, Transition};
 pub use reason::DropReason;
 pub use state::State;

@@ -6,6 +6,8 @@
 /// Every drop has exactly one reason. [`name`](Self::name) ends the pad property
 /// (`dropped-<reason>`); [`tag`](Self::tag) joins it with the consumer's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum DropReason {
     /// The queue was full and the oldest frame gave way.
@@ -64,6 +66,11 @@ impl DropReason {
             Self::Pool => "pool",
             Self::Disabled => "disabled",
         }
+    }
+
+    /// The reason of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
     /// The tag of this reason for `consumer`, for example `detection_client_slow`.

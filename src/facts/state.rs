@@ -54,8 +54,18 @@ impl State {
         }
     }
 
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// False while stalled, failed or evicted.
     pub const fn is_healthy(self) -> bool {
         !matches!(self, Self::Stalled | Self::Failed | Self::Evicted)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -6,9 +6,9 @@ use std::task::Waker;
 
 use super::consumer::{Consumer, Gate, Next};
 use super::effects::Effects;
-use super::figures::{Snapshot, Totals};
+use super::figures::{Course, Snapshot, Totals};
 use super::key::{ConsumerId, Stamp};
-use super::log::Log;
+use super::log::{Kept, Log};
 use super::pool::Pool;
 use super::stage::Stage;
 use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken, Watch};
@@ -22,6 +22,10 @@ pub(super) struct Core<F, E, L> {
     pool: Pool,
     /// Drops of consumers that have left.
     released: Drops,
+    /// The end that the application has put to the stream, until a new life.
+    closed: Option<E>,
+    /// Frames that came after it.
+    turned_away: u64,
 }
 
 impl<F: Clone, E: Event, L> Core<F, E, L> {
@@ -31,6 +35,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             upstream: Upstream::new(),
             pool: Pool::new(),
             released: Drops::default(),
+            closed: None,
+            turned_away: 0,
         }
     }
 
@@ -57,7 +63,9 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         if effects.events_moved {
             self.stage.release_unneeded_events(effects);
         }
-        if effects.served_changed {
+        if self.closed.is_some() {
+            self.upstream.end();
+        } else if effects.served_changed {
             let consumers = self.stage.registry.consumers().map(Consumer::standing);
             self.upstream.update_answer(consumers);
         }
@@ -82,8 +90,12 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         now: u64,
         effects: &mut Effects<F, E>,
     ) -> (bool, Option<u64>) {
-        let stage = &mut self.stage;
         self.upstream.rate().note(now, info.bytes);
+        if self.closed.is_some() {
+            self.turn_away(frame, &info, now, effects);
+            return (false, None);
+        }
+        let stage = &mut self.stage;
         if stage.log.append(frame, info, now, effects) {
             stage.tell_truncation(effects);
         }
@@ -106,7 +118,32 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         (request_keyframe, watch)
     }
 
+    /// The stream is closed: the frame is counted, and goes.
+    #[cold]
+    fn turn_away(&mut self, frame: F, info: &FrameInfo, now: u64, effects: &mut Effects<F, E>) {
+        self.turned_away += 1;
+        let lost = info.lost();
+        self.stage.for_each(now, effects, |consumer, step| {
+            consumer.turn_away(step, lost);
+        });
+        effects.free_frame(frame);
+    }
+
+    /// Ends the stream by `event`, once: what waits is still taken, and nothing that comes later counts
+    /// for anything.
+    pub(super) fn close(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
+        if self.closed.is_some() {
+            return effects.free_event(event);
+        }
+        self.publish_event(event.clone(), now, effects);
+        self.closed = Some(event);
+        effects.served_changed = true;
+    }
+
     pub(super) fn publish_event(&mut self, event: E, now: u64, effects: &mut Effects<F, E>) {
+        if self.closed.is_some() {
+            return effects.free_event(event);
+        }
         let stage = &mut self.stage;
         if stage.is_flushing() && !event.survives_flush() {
             // It was on its way when the flush began, and is void as what waits.
@@ -137,6 +174,10 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         self.stage.set_flushing(false);
         self.pool.note_event(now, false);
         self.stage.for_each(now, effects, Consumer::flush_stop);
+        // A flush makes an end void, but not this one.
+        if let Some(end) = self.closed.take() {
+            self.close(end, now, effects);
+        }
     }
 
     /// True if a request for a keyframe may go upstream now, which it then does: for the consumer
@@ -185,6 +226,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         stage.set_flushing(false);
         self.upstream = Upstream::new();
         self.released = Drops::default();
+        self.closed = None;
+        self.turned_away = 0;
         self.pool.reset(effects);
         effects.served_changed = true;
         self.stage.log.reset()
@@ -271,7 +314,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             next
         });
         match next {
-            None => Taken::Closed(session),
+            None => Taken::Released,
+            Some(Next::Cancelled) => Taken::Cancelled,
             Some(Next::Closed(next)) => Taken::Closed(next),
             Some(Next::Superseded(next)) => Taken::Superseded(next),
             Some(Next::Evicted) => Taken::Evicted,
@@ -366,6 +410,16 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         consumer.is_some_and(Consumer::is_idle)
     }
 
+    pub(super) fn has_news(&self, id: ConsumerId, session: Stamp) -> bool {
+        let consumer = self.stage.registry.get(id);
+        consumer.is_some_and(|consumer| consumer.has_news(&self.stage.log, session))
+    }
+
+    /// What is kept for late joiners, in order.
+    pub(super) fn replay(&self) -> Vec<Kept<F, E>> {
+        self.stage.log.replay()
+    }
+
     pub(super) fn is_current(&self, id: ConsumerId, stamp: Stamp) -> bool {
         let consumer = self.stage.registry.get(id);
         consumer.is_some_and(|consumer| consumer.is_current(stamp))
@@ -380,14 +434,24 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         let (frame_rate, bytes_per_second) = self.upstream.rate().per_second(now);
         let last = self.upstream.rate().last();
         Totals {
-            published: end,
+            published: end + self.turned_away,
             bytes: self.upstream.rate().bytes(),
             dropped: self.released.total() + living,
             keyframe_requests: self.upstream.keyframes().count(),
             frame_rate,
             bitrate: bytes_per_second * 8,
             last_frame_age: last.map(|last| now.saturating_sub(last)),
+            run: self.stage.log.run(),
+            course: self.course(),
             pool: self.pool.figures(&self.stage),
+        }
+    }
+
+    fn course(&self) -> Course {
+        match &self.closed {
+            Some(_) => Course::Closed,
+            None if self.stage.log.has_ended() => Course::Ended,
+            None => Course::Running,
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Snapshot<L> {
     pub(crate) in_flight_for: u64,
     /// How long the frame before it was, ns.
     pub(crate) last_flight: u64,
+    /// Which life of the stream the accounts are of.
+    pub(crate) run: u64,
     /// What the consumer last answered.
     pub(crate) flow: i32,
     pub(crate) events_dropped: u64,
@@ -44,6 +46,17 @@ impl<L> Clone for Snapshot<L> {
     }
 }
 
+/// How far the stream is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Course {
+    #[default]
+    Running,
+    /// Upstream has said its end.
+    Ended,
+    /// The application has closed it.
+    Closed,
+}
+
 /// The whole stream at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
@@ -58,6 +71,9 @@ pub(crate) struct Totals {
     pub(crate) bitrate: u64,
     /// ns since the last frame.
     pub(crate) last_frame_age: Option<u64>,
+    /// Which life of the stream this is, from one.
+    pub(crate) run: u64,
+    pub(crate) course: Course,
     /// Frames that are out, and how many may be.
     pub(crate) pool: PoolFigures,
 }

@@ -83,8 +83,9 @@ use std::task::Waker;
 use self::core::Core;
 use consumer::{Consumer, Gate};
 use effects::Effects;
-pub(crate) use figures::{Snapshot, Totals};
+pub(crate) use figures::{Course, Snapshot, Totals};
 pub(crate) use key::{ConsumerId, Stamp};
+pub(crate) use log::Kept;
 pub(crate) use notices::{DropNotice, Notice, ReportConfig};
 pub(crate) use pool::PoolFigures;
 pub(crate) use types::{
@@ -155,6 +156,12 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.locked(|core, effects| core.publish_event(event, now, effects));
     }
 
+    /// Ends the stream by `event` until the next [`reset`](Self::reset): consumers take what waits, then
+    /// this event. Later events are void, and later frames are counted and dropped as `eos`.
+    pub(crate) fn close(&self, event: E, now: u64) {
+        self.locked(|core, effects| core.close(event, now, effects));
+    }
+
     /// Drops all that waits. Until [`flush_stop`](Self::flush_stop), frames that come are dropped,
     /// too, and consumers take neither frames nor events.
     pub(crate) fn flush_start(&self, now: u64) {
@@ -170,6 +177,11 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
     /// go upstream now.
     pub(crate) fn may_request_keyframe(&self, id: ConsumerId, at: Option<u64>, now: u64) -> bool {
         self.lock().request_keyframe(Some(id), at, now)
+    }
+
+    /// The application asks for a keyframe at once; true if that may go upstream now.
+    pub(crate) fn request_keyframe(&self, now: u64) -> bool {
+        self.lock().request_keyframe(None, None, now)
     }
 
     /// A sticky event that goes around the frames: late joiners get it as the others.
@@ -313,6 +325,24 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.lock().is_idle(id)
     }
 
+    /// [`take`](Self::take) in this session would give something, or tell of another session.
+    pub(crate) fn has_news(&self, id: ConsumerId, session: Stamp) -> bool {
+        self.lock().has_news(id, session)
+    }
+
+    /// What is kept for late joiners, in order. Each frame counts as out from now on, until it is
+    /// [returned](Self::unkeep).
+    pub(crate) fn replay(&self) -> Vec<Kept<F, E>> {
+        let mut core = self.lock();
+        let kept = core.replay();
+        for one in &kept {
+            if let Kept::Frame { number, .. } = one {
+                core.pool().0.keep(*number);
+            }
+        }
+        kept
+    }
+
     /// False if the event that was taken with `stamp` is void: the consumer was stopped since, or
     /// begins anew with the frames that are kept for late joiners.
     ///
@@ -440,6 +470,12 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         }
         drop(telling);
         true
+    }
+
+    /// Has all drops so far told, due or not, and then [`Notice::Mark`] with this number: what is told
+    /// after it happened after this call.
+    pub(crate) fn mark(&self, mark: u64, now: u64) {
+        self.locked(|core, effects| core.stage().mark(mark, now, effects));
     }
 
     /// True when all that was due is told.

@@ -39,6 +39,8 @@ pub(crate) enum Notice<L> {
     MaxHeld(PoolFigures),
     /// Upstream's pool is too small for what its consumers keep.
     SmallPool(PoolFigures),
+    /// All that was due when this number was handed in is told.
+    Mark(u64),
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(crate) struct DropNotice<L> {
     pub(crate) reason: DropReason,
     /// Since the last message of this consumer and reason; `None` when none is posted.
     pub(crate) count: Option<u64>,
+    /// Since the last notice of this consumer and reason.
+    pub(crate) fresh: u64,
     /// Of this consumer and reason.
     pub(crate) total: u64,
     pub(crate) ledger: Ledger,
@@ -256,7 +260,7 @@ impl<L> NoticeQueue<L> {
         if !self.config.drops || !is_time || !told.untold(reason, total, &self.config) {
             return;
         }
-        told.totals[index] = total;
+        let fresh = total - std::mem::replace(&mut told.totals[index], total);
         let count = (self.config.messages)
             .then(|| total - std::mem::replace(&mut told.messaged[index], total));
         told.due[index] = now + self.config.interval;
@@ -264,6 +268,7 @@ impl<L> NoticeQueue<L> {
             label: label.clone(),
             reason,
             count,
+            fresh,
             total,
             ledger: *ledger,
             lost: told.lost[index],

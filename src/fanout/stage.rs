@@ -180,6 +180,16 @@ impl<F, E: Event, L> Stage<F, E, L> {
         effects.report = true;
     }
 
+    /// Writes down all drops that were not told, due or not, and then `mark`.
+    pub(super) fn mark(&mut self, mark: u64, now: u64, effects: &mut Effects<F, E>) {
+        let end = self.log.end();
+        for consumer in self.registry.consumers_mut() {
+            let ledger = consumer.ledger(end);
+            consumer.tell_all_drops(&mut self.notices, &ledger, now);
+        }
+        self.tell(Notice::Mark(mark), effects);
+    }
+
     pub(super) fn is_told(&self) -> bool {
         let due = self.registry.consumers().any(Consumer::is_summary_due);
         self.notices.is_idle() && !due

@@ -102,6 +102,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Made,
+    /// It is, and a late joiner begins with the next frame, whatever is kept for such.
+    Live,
     /// With the flow that the branch would answer until it is linked.
     Missing(i32),
 }
@@ -118,9 +120,13 @@ pub(crate) enum Taken<F, E> {
     Resumed,
     /// Nothing now; the waker will be woken.
     Wait,
-    /// The session of the stamp was stopped, or the consumer released. The stamp to wait for the
-    /// next session with; until there is one, the answer stays this, but after a reset.
+    /// The session of the stamp was stopped. The stamp to wait for the next session with; until there
+    /// is one, the answer stays this, but after a reset.
     Closed(Stamp),
+    /// The stream does not start. It is said once to a consumer that waits for the start.
+    Cancelled,
+    /// The consumer was released.
+    Released,
     /// The session of the stamp was stopped, and this one serves the consumer now.
     Superseded(Stamp),
 }

@@ -43,6 +43,11 @@ impl Upstream {
         &mut self.keyframes
     }
 
+    /// The stream is closed, whatever its consumers say.
+    pub(super) fn end(&mut self) {
+        self.answer = Answer::Eos;
+    }
+
     /// OK while any consumer lives. A consumer that was evicted, stopped or flushed did not refuse
     /// the stream: while there is one and none has failed or ended, upstream goes on, too.
     pub(super) fn update_answer(&mut self, consumers: impl Iterator<Item = Standing>) {

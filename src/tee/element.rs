@@ -3,7 +3,7 @@
 //!
 //! A frame's way: [`sink_chain`](DroneTee::sink_chain) → `fanout.publish` → `output/task.rs` → out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -14,15 +14,16 @@ use super::answers::{Answers, Scene};
 use super::helpers::Helpers;
 use super::input::{self, Flow, Input, keyframe_time};
 use super::negotiation::latency::is_defined;
+use super::observers::Observer;
 use super::output::pads::{self, Pads, Request};
 use super::output::{Refusal, flush};
 use super::props::{PadSettings, Settings, SharedSettings};
-use super::receivers::{Place, ReceiverLimits, refuse_link};
+use super::receivers::{Handle, Place, ReceiverLimits, closing_event, refuse_link};
 use super::voices::Voices;
 use super::{CAT, DroneTeePad, Item, Stream, latency, now, pool, stats};
 use crate::dronebranch;
-use crate::facts::Health;
-use crate::fanout::Answer;
+use crate::facts::{CloseReason, Health, Metadata};
+use crate::fanout::{Answer, Kept};
 
 /// How long a stop waits in all: for pushes to return, for messages to be sent, for helpers.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -367,9 +368,10 @@ impl DroneTee {
     /// the last one stays.
     fn apply_report(&self) {
         let pads = pads::all(&self.obj());
+        let observed = self.voices().observers.has_any();
         self.stream.set_report(|| {
             let notifies = pads.iter().any(|pad| !pad.imp().is_silent());
-            self.settings.get().report(notifies)
+            self.settings.get().report(notifies || observed)
         });
     }
 
@@ -386,12 +388,71 @@ impl DroneTee {
     }
 
     pub(crate) fn health(&self) -> Health {
-        stats::health(&self.stream, &pads::all(&self.obj()), &self.input)
+        let pads = pads::all(&self.obj());
+        stats::health(&self.stream, &pads, &self.input, self.runs())
+    }
+
+    fn runs(&self) -> bool {
+        self.obj().current_state() >= gst::State::Paused
+    }
+
+    pub(crate) fn metadata(&self) -> Metadata {
+        self.input.metadata(&self.stream.totals(now()), self.runs())
+    }
+
+    /// The caps of the frames that come now.
+    pub(crate) fn caps(&self) -> Option<gst::Caps> {
+        self.input.caps()
+    }
+
+    /// What is kept for late joiners, in order; each frame with what shows that it is out.
+    pub(crate) fn replay(&self) -> Vec<(Kept<gst::Buffer, Item>, Option<Arc<Handle>>)> {
+        let kept = self.stream.replay().into_iter().map(|one| {
+            let handle = match &one {
+                Kept::Frame { number, .. } => Some(Handle::of_kept(&self.stream, *number)),
+                Kept::Event(_) => None,
+            };
+            (one, handle)
+        });
+        kept.collect()
     }
 
     /// Frames that arrived.
     pub(crate) fn published(&self) -> u64 {
         self.stream.totals(now()).published
+    }
+
+    // ---- what the application has it do ----------------------------------------------------
+
+    /// Ends the stream for all consumers, with what tells a receiver why. The next start is a new
+    /// stream.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        if !self.runs() {
+            // Whoever waits for the start learns that there is none.
+            return self.stream.dismiss();
+        }
+        let end = closing_event(reason);
+        self.voices().bin_side.note(&end);
+        self.stream.close(Item::Event(end), now());
+    }
+
+    /// Asks upstream for a keyframe at once; false if it was asked less than a second ago, or does not
+    /// take the request.
+    pub(crate) fn request_keyframe(&self) -> bool {
+        self.stream.request_keyframe(now()) && self.sinkpad.push_event(input::keyframe_request())
+    }
+
+    /// From now on the observer hears all that is to be told.
+    pub(crate) fn observe(&self, observer: Weak<dyn Observer>) {
+        let Voices {
+            reporter,
+            observers,
+            ..
+        } = self.voices();
+        let mark = observers.add(observer);
+        self.apply_report();
+        self.stream.mark(mark, now());
+        reporter.send_if_alone();
     }
 
     // ---- states ----------------------------------------------------------------------------

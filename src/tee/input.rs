@@ -2,6 +2,7 @@
 //! What the sink pad knows of the stream, and what of it the core has to know of a frame.
 
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use super::flows::flow_from;
 use super::input_losses::{LossJudge, Rule, Seen};
@@ -10,8 +11,8 @@ use super::negotiation::caps::comes_in_order;
 use super::negotiation::latency::{buffer_duration, frame_duration};
 use super::pace::{Due, Pace};
 use super::pool::SeenPool;
-use crate::facts::InputLosses;
-use crate::fanout::{Answer, FrameInfo};
+use crate::facts::{InputLosses, Metadata, StreamState};
+use crate::fanout::{Answer, Course, FrameInfo, Totals};
 
 pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 
@@ -25,6 +26,8 @@ struct Incoming {
     pace: Pace,
     pool: SeenPool,
     losses: LossJudge,
+    /// When the element went from READY to PAUSED last.
+    started_at: Option<SystemTime>,
     /// Of the last sticky event that came around the frames: the pad before repeats it with its next
     /// frame.
     around: Option<gst::Seqnum>,
@@ -160,7 +163,11 @@ impl Incoming {
 impl Input {
     /// The element starts anew.
     pub(super) fn reset(&self) {
-        let old = std::mem::take(&mut *lock(&self.0));
+        let new = Incoming {
+            started_at: Some(SystemTime::now()),
+            ..Incoming::default()
+        };
+        let old = std::mem::replace(&mut *lock(&self.0), new);
         drop(old);
     }
 
@@ -172,6 +179,28 @@ impl Input {
     /// What was lost before the frames came here.
     pub(super) fn losses(&self) -> InputLosses {
         lock(&self.0).losses.losses()
+    }
+
+    /// What the stream is, and how far, if it `runs`.
+    pub(super) fn metadata(&self, totals: &Totals, runs: bool) -> Metadata {
+        let (caps, started_at) = {
+            let incoming = lock(&self.0);
+            (incoming.caps.clone(), incoming.started_at)
+        };
+        let state = match totals.course {
+            _ if !runs => StreamState::Stopped,
+            Course::Closed => StreamState::Closed,
+            Course::Ended => StreamState::Ended,
+            Course::Running if totals.published == 0 => StreamState::Waiting,
+            Course::Running => StreamState::Flowing,
+        };
+        let described = caps.as_deref().map(describe).unwrap_or_default();
+        Metadata {
+            state,
+            run: totals.run,
+            started_at,
+            ..described
+        }
     }
 
     pub(super) fn note_frame(&self, buffer: &gst::BufferRef, now: u64) -> NotedFrame {
@@ -229,6 +258,28 @@ impl Input {
 
     pub(super) fn asked_if_live(&self) -> super::pace::Asked {
         lock(&self.0).pace.asked()
+    }
+}
+
+/// What caps say of the frames.
+fn describe(caps: &gst::CapsRef) -> Metadata {
+    let Some(first) = caps.structure(0) else {
+        return Metadata::default();
+    };
+    let size = |field: &str| {
+        let size = first.get::<i32>(field).ok()?;
+        u32::try_from(size).ok()
+    };
+    let rate = first.get::<gst::Fraction>("framerate").ok();
+    let rate = rate.filter(|rate| rate.numer() > 0 && rate.denom() > 0);
+    Metadata {
+        caps: Some(caps.to_string()),
+        media_type: Some(first.name().to_string()),
+        format: first.get("format").ok(),
+        width: size("width"),
+        height: size("height"),
+        frame_rate: rate.map(|rate| f64::from(rate.numer()) / f64::from(rate.denom())),
+        ..Metadata::default()
     }
 }
 

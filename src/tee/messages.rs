@@ -53,6 +53,8 @@ pub(super) fn post(element: &DroneTee, notice: Notice<Label>, qos_messages: impl
                 .build();
             post_structure(element, message);
         }
+        // Nothing to tell by messages.
+        Notice::Mark(_) => {}
         Notice::MaxHeld(figures) => post_structure(element, pool::message(figures)),
         Notice::SmallPool(figures) => pool::warn(element, figures),
     }

@@ -49,6 +49,8 @@ mod item;
 mod latency;
 mod messages;
 mod negotiation;
+mod notice;
+mod observers;
 mod output;
 mod pace;
 mod pool;
@@ -68,10 +70,12 @@ use std::time::Instant;
 
 use crate::fanout::{self, Fanout};
 pub(crate) use item::Item;
+pub use notice::Notice;
+pub(crate) use observers::Observer;
 use once_cell::sync::Lazy;
 pub(crate) use output::{Label, Refusal};
 pub(crate) use props::MAX_DEPTH;
-pub(crate) use receivers::{Handle, Place, ReceiverLimits};
+pub(crate) use receivers::{Handle, Place, ReceiverLimits, reason_of};
 pub(crate) use registration::{dronetee, register};
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

@@ -2,13 +2,14 @@
 //! The properties: names, units, defaults, and when they may be set.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use glib::prelude::*;
 use gst::prelude::*;
 
 use super::lock;
 use super::state::PadState;
-use crate::facts::DropReason;
+use crate::facts::{ConsumerLimits, DropReason};
 use crate::fanout::{Limits, ReportConfig};
 
 pub(super) const DEFAULT_DEPTH: u32 = 4;
@@ -90,6 +91,8 @@ pub(super) struct PadSettings {
     pub(super) enabled: bool,
     pub(super) loss_events: bool,
     pub(super) silent: bool,
+    /// Of a receiver: it joins with the frames that are kept for late joiners.
+    pub(super) replays: bool,
 }
 
 impl Default for PadSettings {
@@ -104,6 +107,7 @@ impl Default for PadSettings {
             enabled: DEFAULT_ENABLED,
             loss_events: DEFAULT_LOSS_EVENTS,
             silent: DEFAULT_SILENT,
+            replays: true,
         }
     }
 }
@@ -122,6 +126,17 @@ impl PadSettings {
             max_age: self.max_age,
             max_lag: self.max_lag,
         }
+    }
+}
+
+/// Limits that are in force, as plain data.
+pub(super) fn plain_limits(limits: &Limits) -> ConsumerLimits {
+    ConsumerLimits {
+        depth: limits.depth,
+        max_size_bytes: limits.bytes,
+        max_size_time: Duration::from_nanos(limits.time),
+        max_age: Duration::from_nanos(limits.max_age),
+        max_lag: limits.max_lag,
     }
 }
 

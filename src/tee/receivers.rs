@@ -12,8 +12,9 @@ use super::as_sink::BinSide;
 use super::output::{Member, flagged};
 use super::props::PadSettings;
 use super::role::LastCall;
+use super::stats::consumer_health;
 use super::{CAT, DroneTee, DroneTeePad, Item, Stream, now};
-use crate::facts::CloseReason;
+use crate::facts::{CloseReason, ConsumerHealth};
 use crate::fanout::{ConsumerId, Done, Stamp, Taken};
 
 /// The application takes from this pad itself: no element can be linked to it.
@@ -34,15 +35,20 @@ pub(super) fn refuse_link(
     Err(gst::PadLinkError::Refused)
 }
 
-/// Limits of a receiver's own, as the pad's properties of these names.
-#[derive(Debug, Clone, Copy, Default)]
+/// Settings of a receiver's own, as the pad's properties of these names.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ReceiverLimits {
     /// Frames, [`MAX_DEPTH`](super::MAX_DEPTH) at most; zero: the element's.
     pub(crate) depth: u32,
+    pub(crate) max_size_bytes: u32,
+    /// ns.
+    pub(crate) max_size_time: u64,
     /// ns.
     pub(crate) max_age: u64,
     /// Frames.
     pub(crate) max_lag: u64,
+    /// It joins with the frames that are kept for late joiners.
+    pub(crate) replays: bool,
 }
 
 impl ReceiverLimits {
@@ -51,11 +57,34 @@ impl ReceiverLimits {
         PadSettings {
             consumer: Some(name.to_owned()),
             depth: self.depth,
+            max_size_bytes: self.max_size_bytes,
+            max_size_time: self.max_size_time,
             max_age: self.max_age,
             max_lag: self.max_lag,
+            replays: self.replays,
             ..Default::default()
         }
     }
+}
+
+/// The field of an EOS event that says why the application has ended the stream.
+const CLOSED_FOR: &str = "dronetee-close-reason";
+
+/// The end of a stream that the application closes.
+pub(super) fn closing_event(reason: CloseReason) -> gst::Event {
+    gst::event::Eos::builder()
+        .other_field(CLOSED_FOR, reason.name())
+        .build()
+}
+
+/// Why the stream ends by this EOS event.
+pub(crate) fn reason_of(end: &gst::EventRef) -> CloseReason {
+    let said = end
+        .structure()
+        .and_then(|said| said.get::<&str>(CLOSED_FOR).ok());
+    let is_it = |reason: &&CloseReason| said == Some(reason.name());
+    let reason = CloseReason::all().iter().find(is_it);
+    reason.copied().unwrap_or(CloseReason::Eos)
 }
 
 /// The place of one receiver in the stream; it keeps the element alive.
@@ -157,12 +186,20 @@ impl Place {
         self.pad.imp().record(session, waited, service);
     }
 
-    /// Why a session that is over is so.
-    pub(crate) fn why_closed(&self) -> CloseReason {
-        match self.pad.imp().is_released() {
-            true => CloseReason::Released,
-            false => CloseReason::Stopped,
-        }
+    /// What became of its frames, and how it does, at one moment.
+    pub(crate) fn health(&self) -> ConsumerHealth {
+        let health = |snapshot| consumer_health(&snapshot, Some(&self.pad));
+        self.pad.imp().snapshot().map(health).unwrap_or_default()
+    }
+
+    /// A call to take in `session` would give something.
+    pub(crate) fn has_news(&self, session: Stamp) -> bool {
+        self.member.stream.has_news(self.id(), session)
+    }
+
+    /// Sets a property of the pad, which is there and of this type.
+    pub(crate) fn set(&self, property: &str, value: impl Into<glib::Value>) {
+        self.pad.set_property(property, value);
     }
 
     /// Releases the pad, if the application has not done so.
@@ -182,6 +219,16 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Of a frame that is out, without a receiver.
+    pub(super) fn of_kept(stream: &Arc<Stream>, number: u64) -> Arc<Self> {
+        Arc::new(Self {
+            stream: Arc::downgrade(stream),
+            number,
+            landed: Arc::default(),
+            kept: AtomicBool::new(true),
+        })
+    }
+
     /// The receiver is done with the frame: if the application is not, that is noted until it is.
     pub(crate) fn finish(handle: &Weak<Self>) {
         // Holds it meanwhile: were the application's the last reference, it would tell too early.

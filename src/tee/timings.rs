@@ -5,6 +5,10 @@ use hdrhistogram::Histogram;
 
 use crate::fanout::Stamp;
 
+/// The fields of `stats` are called so, the first word and one of the second.
+pub(super) const TIMED: [&str; 2] = ["wait", "service"];
+pub(super) const TIMED_PARTS: [&str; 3] = ["p50", "p99", "max"];
+
 /// An hour: longer counts as that.
 const LONGEST: u64 = 3_600_000_000_000;
 
@@ -39,29 +43,22 @@ impl Timings {
         }
     }
 
-    /// Of the wait and of the service.
-    pub(crate) fn p99(&self) -> [u64; 2] {
+    /// Median, 99th percentile and maximum of the wait, and of the service; ns.
+    pub(crate) fn figures(&self) -> [[u64; 3]; 2] {
         [&self.wait, &self.service].map(|histogram| {
-            let p99 = |histogram: &Histogram<u32>| histogram.value_at_quantile(0.99);
-            histogram.as_ref().map_or(0, p99)
+            let figures = |histogram: &Histogram<u32>| {
+                let [p50, p99] = [0.5, 0.99].map(|part| histogram.value_at_quantile(part));
+                [p50, p99, histogram.max()]
+            };
+            histogram.as_ref().map_or([0; 3], figures)
         })
     }
 
     pub(super) fn put(&self, stats: &mut gst::StructureRef) {
-        for (name, histogram) in [("wait", &self.wait), ("service", &self.service)] {
-            let Some(histogram) = histogram else { continue };
-            stats.set(format!("{name}-p50"), histogram.value_at_quantile(0.5));
-            stats.set(format!("{name}-p99"), histogram.value_at_quantile(0.99));
-            stats.set(format!("{name}-max"), histogram.max());
+        for (name, figures) in TIMED.into_iter().zip(self.figures()) {
+            for (part, time) in TIMED_PARTS.into_iter().zip(figures) {
+                stats.set(format!("{name}-{part}"), time);
+            }
         }
     }
-}
-
-/// What the branch reported of itself by QoS events.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Qos {
-    pub(crate) events: u64,
-    pub(crate) proportion: f64,
-    /// ns
-    pub(crate) jitter: i64,
 }

@@ -90,11 +90,11 @@ fn a_scrape_is_the_ledger() {
         };
         assert_eq!(
             seconds("dronetee_wait_p99"),
-            consumer.wait_p99.as_secs_f64()
+            consumer.wait.p99.as_secs_f64()
         );
         assert_eq!(
             seconds("dronetee_service_p99"),
-            consumer.service_p99.as_secs_f64()
+            consumer.service.p99.as_secs_f64()
         );
         let since = seconds("dronetee_in_flight");
         assert!(since >= consumer.in_flight_for.as_secs_f64());

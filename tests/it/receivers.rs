@@ -143,7 +143,7 @@ fn what_was_held_over_a_restart_is_not_timed_in_the_new_stream() {
     assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty);
     let health = &source.publisher.health().consumers[0];
     assert_eq!(
-        (health.ledger.frames_out, health.wait_p99),
+        (health.ledger.frames_out, health.wait.p99),
         (0, Duration::ZERO)
     );
 }

@@ -21,9 +21,9 @@ pub(in crate::fanout) struct Flight {
 pub(in crate::fanout) struct Account {
     /// Position of the first frame that counts.
     joined: u64,
-    /// Frames that were dropped for want of a link and offered again by the replay. They count
-    /// twice, so that `in` may exceed the number of frames published.
-    offered_again: u64,
+    /// Frames beside those of the log: dropped for want of a link and offered again by the replay, so
+    /// that `in` may exceed the number of frames published; or turned away from a closed stream.
+    beside: u64,
     out: u64,
     dropped: Drops,
     /// Frames dropped as slow when the consumer was last served again.
@@ -43,7 +43,7 @@ impl Account {
     pub(in crate::fanout) fn new(position: u64) -> Self {
         Self {
             joined: position,
-            offered_again: 0,
+            beside: 0,
             out: 0,
             dropped: Drops::default(),
             slow_at_readmission: 0,
@@ -72,7 +72,12 @@ impl Account {
     }
 
     pub(in crate::fanout) fn offer_again(&mut self, frames: u64) {
-        self.offered_again += frames;
+        self.beside += frames;
+    }
+
+    /// A frame counts that is not in the log. It still has to be dropped.
+    pub(in crate::fanout) fn turn_away(&mut self) {
+        self.beside += 1;
     }
 
     #[inline]
@@ -167,7 +172,7 @@ impl Account {
     #[inline]
     pub(in crate::fanout) fn ledger(&self, end: u64, waiting: u64) -> Ledger {
         Ledger {
-            frames_in: end - self.joined + self.offered_again,
+            frames_in: end - self.joined + self.beside,
             frames_out: self.out,
             in_flight: u64::from(self.flight.is_some()),
             waiting,

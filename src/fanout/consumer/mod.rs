@@ -15,6 +15,7 @@ use std::task::Waker;
 
 use account::Flight;
 use life::Life;
+use queue::Queue;
 pub(super) use service::Gate;
 use service::{Admission, Greeting, Phase, Verdict};
 pub(super) use step::Step;
@@ -23,8 +24,8 @@ use super::effects::Effects;
 use super::figures::Snapshot;
 use super::key::{ConsumerId, Stamp};
 use super::log::{Log, Placed};
-use super::notices::NoticeState;
-use super::types::{Done, Event, Limits, Link, Outcome, TakenFrame};
+use super::notices::{NoticeQueue, NoticeState};
+use super::types::{Done, Event, Limits, Link, Lost, Outcome, TakenFrame};
 use super::upstream::Standing;
 use crate::facts::{DropReason, Ledger, State};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,7 @@ pub(super) enum Next<E> {
     Evicted,
     Resumed,
     Nothing,
+    Cancelled,
     Closed(Stamp),
     Superseded(Stamp),
 }
@@ -74,6 +76,14 @@ impl<E: Event, L> Consumer<E, L> {
     /// Sequence number of the first event that it still needs.
     pub(super) fn needs_events_from(&self) -> u64 {
         self.life.events.needs_from()
+    }
+
+    /// A call to take in `session` gives something.
+    pub(super) fn has_news<F>(&self, log: &Log<F, E>, session: Stamp) -> bool {
+        let service = &self.life.service;
+        let waits =
+            || self.needs_from() < log.end() || self.life.events.waiting(log).next().is_some();
+        service.has_news(session) || service.is_active() && waits()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -153,6 +163,7 @@ impl<E: Event, L> Consumer<E, L> {
             state: self.state(now, stall_timeout),
             in_flight_for: self.life.queue.account.in_flight_for(now),
             last_flight: self.life.queue.account.last_flight(),
+            run: log.run(),
             flow: self.life.service.flow(),
             events_dropped: self.life.events.dropped(),
             requested_keyframes: self.life.queue.account.requested_keyframes(),
@@ -161,6 +172,16 @@ impl<E: Event, L> Consumer<E, L> {
 
     pub(super) fn told(&mut self) -> &mut NoticeState {
         &mut self.life.queue.told
+    }
+
+    pub(super) fn tell_all_drops(
+        &mut self,
+        notices: &mut NoticeQueue<L>,
+        ledger: &Ledger,
+        now: u64,
+    ) {
+        let Queue { label, told, .. } = &mut self.life.queue;
+        notices.tell_all_drops(label, told, ledger, now);
     }
 
     pub(super) fn is_summary_due(&self) -> bool {
@@ -212,6 +233,17 @@ impl<E: Event, L> Consumer<E, L> {
                 }
             }
         }
+    }
+
+    /// A frame came after the stream was closed. What waits from before is still to be taken.
+    pub(super) fn turn_away<F>(&mut self, step: &mut Step<'_, F, E, L>, lost: Lost) {
+        let reason = match self.life.service.admission(false) {
+            Admission::Uncounted => return,
+            Admission::Take => DropReason::Eos,
+            Admission::Drop(reason) => reason,
+        };
+        self.life.queue.account.turn_away();
+        self.life.queue.book(step, 1, reason, lost);
     }
 
     /// [`offer`](Self::offer) where a limit is in force; the other one is for the usual case alone.
@@ -371,6 +403,7 @@ impl<E: Event, L> Consumer<E, L> {
             Greeting::Wait => return Next::Nothing,
             Greeting::Evicted => return Next::Evicted,
             Greeting::Resumed => return Next::Resumed,
+            Greeting::Cancelled => return Next::Cancelled,
             Greeting::Closed(stamp) => return Next::Closed(stamp),
             Greeting::Superseded(stamp) => return Next::Superseded(stamp),
         }

@@ -71,6 +71,7 @@ pub(in crate::fanout) enum Greeting {
     Wait,
     Evicted,
     Resumed,
+    Cancelled,
     Closed(Stamp),
     Superseded(Stamp),
 }
@@ -160,6 +161,16 @@ impl Service {
         self.session.max(self.accepted).max(self.replayed)
     }
 
+    /// A call to take in `session` would be answered with something else than that there is nothing, or
+    /// that the session is over.
+    pub(in crate::fanout) fn has_news(&self, session: Stamp) -> bool {
+        match self.phase {
+            Phase::Idle => self.pending.is_some(),
+            Phase::Stopped(_) => false,
+            _ => self.pending.is_some() || session < self.session,
+        }
+    }
+
     /// What becomes of a frame that is published.
     #[inline]
     pub(in crate::fanout) fn admission(&self, flushing: bool) -> Admission {
@@ -205,7 +216,7 @@ impl Service {
     pub(in crate::fanout) fn greet(&mut self, session: Stamp, flushing: bool) -> Greeting {
         match self.phase {
             Phase::Idle if session >= self.session => match self.pending.take() {
-                Some(Pending::Cancelled) => Greeting::Closed(self.session),
+                Some(Pending::Cancelled) => Greeting::Cancelled,
                 _ => Greeting::Wait,
             },
             Phase::Idle | Phase::Stopped(_) => Greeting::Closed(self.session),

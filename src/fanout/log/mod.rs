@@ -15,6 +15,19 @@ pub(super) use replay::Start;
 use super::effects::Effects;
 use super::types::{Event, FrameInfo, Sticky};
 
+/// Something that is kept for late joiners.
+pub(crate) enum Kept<F, E> {
+    Event(E),
+    Frame {
+        frame: F,
+        sequence: u64,
+        number: u64,
+        run: u64,
+        /// When it was published, monotonic ns.
+        arrived: u64,
+    },
+}
+
 /// A frame in the log.
 pub(super) struct Entry<F> {
     frame: F,
@@ -295,6 +308,42 @@ impl<F, E: Event> Log<F, E> {
             Some(replay) => replay.start(),
             None => self.start_live(),
         }
+    }
+
+    /// The end of the stream is in force: nothing has begun since.
+    pub(super) fn has_ended(&self) -> bool {
+        self.sticky.iter().any(|(_, event)| event.ends_stream())
+    }
+
+    /// What is kept for late joiners, in order: events each before the frame that they precede.
+    pub(super) fn replay(&self) -> Vec<Kept<F, E>>
+    where
+        F: Clone,
+    {
+        let Some(replay) = &self.replay else {
+            return Vec::new();
+        };
+        let Start {
+            position,
+            events,
+            next,
+        } = replay.start();
+        let later = (next..self.event_end()).filter_map(|sequence| self.event(sequence));
+        let mut events = events.iter().chain(later).peekable();
+        let mut kept = Vec::new();
+        for position in position..self.end() {
+            while let Some(placed) = events.next_if(|placed| placed.at <= position) {
+                kept.push(Kept::Event(placed.event.clone()));
+            }
+            kept.extend(self.entry(position).map(|entry| Kept::Frame {
+                frame: entry.frame.clone(),
+                sequence: position,
+                number: self.number(position),
+                run: self.run,
+                arrived: entry.arrived,
+            }));
+        }
+        kept
     }
 
     /// First frame that must be kept although no consumer needs it.

@@ -317,7 +317,9 @@ impl Rig {
                 Taken::Event(event, _) => initial(event.kind).to_string(),
                 Taken::Evicted => "evicted".to_string(),
                 Taken::Resumed => "resumed".to_string(),
-                Taken::Closed(_) | Taken::Superseded(_) => "closed".to_string(),
+                Taken::Closed(_) | Taken::Superseded(_) | Taken::Cancelled | Taken::Released => {
+                    "closed".to_string()
+                }
                 Taken::Wait => return all.join(" "),
                 Taken::Frame(taken) => {
                     self.finish(reader, taken.stamp, Outcome::Delivered);

@@ -64,7 +64,9 @@ fn consume(shared: &Shared, id: ConsumerId, session: Stamp) -> Seen {
                     return seen;
                 }
             }
-            Taken::Closed(_) | Taken::Superseded(_) => return seen,
+            Taken::Closed(_) | Taken::Superseded(_) | Taken::Cancelled | Taken::Released => {
+                return seen;
+            }
             Taken::Event(event, _) if event.kind == Kind::Eos => {
                 shared.ended.fetch_add(1, Ordering::SeqCst);
                 shared.publisher.unpark();

@@ -15,13 +15,13 @@ use super::label::Label;
 use super::member::Member;
 use super::names::default_consumer;
 use super::peer::Peer;
-use crate::facts::{DropReason, Ledger, State};
+use crate::facts::{ConsumerLimits, DropReason, Ledger, QosReport, State};
 use crate::fanout::{ConsumerId, Link, Stamp};
 use crate::tee::flows::flow_from;
 use crate::tee::props::{self, PadSettings, dropped_name};
 use crate::tee::state::PadState;
 use crate::tee::stats::pad_stats;
-use crate::tee::timings::{Qos, Timings};
+use crate::tee::timings::Timings;
 use crate::tee::{CAT, Snapshot, lock, now, saturated};
 
 /// Who takes from the pad's queue.
@@ -41,7 +41,7 @@ pub struct DroneTeePad {
     /// The first thread that releases the pad sets it.
     released: AtomicBool,
     timings: Mutex<Timings>,
-    qos: Mutex<Qos>,
+    qos: Mutex<QosReport>,
     warned_of_latency: AtomicBool,
     /// The last accounts of a pad that was released.
     last: Mutex<Option<Snapshot>>,
@@ -85,6 +85,13 @@ impl DroneTeePad {
         lock(&self.settings).loss_events
     }
 
+    /// What may wait, in force; with a `depth` of zero before the pad has joined.
+    pub(in crate::tee) fn limits(&self) -> ConsumerLimits {
+        let element_depth = self.member().map(|member| member.settings.get().depth);
+        let limits = self.settings().limits(element_depth.unwrap_or_default());
+        props::plain_limits(&limits)
+    }
+
     pub(in crate::tee) fn is_silent(&self) -> bool {
         lock(&self.settings).silent
     }
@@ -117,7 +124,11 @@ impl DroneTeePad {
                 branch.begin(&self.obj(), &self.consumer(), begun)?;
             }
             (true, None) => {
-                let session = member.stream.activate(member.id, Link::Made, now());
+                let link = match lock(&self.settings).replays {
+                    true => Link::Made,
+                    false => Link::Live,
+                };
+                let session = member.stream.activate(member.id, link, now());
                 lock(&self.timings).session = Some(session);
             }
             (false, Some(branch)) => branch.end(),
@@ -149,10 +160,6 @@ impl DroneTeePad {
         !self.released.swap(true, Ordering::AcqRel)
     }
 
-    pub(in crate::tee) fn is_released(&self) -> bool {
-        self.released.load(Ordering::Acquire)
-    }
-
     /// Leaves the stream for good.
     pub(in crate::tee) fn leave(&self) {
         if let Some(member) = self.member() {
@@ -168,7 +175,7 @@ impl DroneTeePad {
     /// New accounts with a new life of the element.
     pub(in crate::tee) fn reset(&self) {
         *lock(&self.timings) = Timings::default();
-        *lock(&self.qos) = Qos::default();
+        *lock(&self.qos) = QosReport::default();
         if let Some(branch) = self.branch() {
             branch.forget();
         }
@@ -219,7 +226,7 @@ impl DroneTeePad {
         qos.jitter = jitter;
     }
 
-    pub(in crate::tee) fn qos(&self) -> Qos {
+    pub(in crate::tee) fn qos(&self) -> QosReport {
         *lock(&self.qos)
     }
 
@@ -239,7 +246,7 @@ impl DroneTeePad {
         self.snapshot().map_or(State::Ok, |snapshot| snapshot.state)
     }
 
-    fn set(&self, change: impl FnOnce(&mut PadSettings)) {
+    pub(in crate::tee) fn set(&self, change: impl FnOnce(&mut PadSettings)) {
         change(&mut lock(&self.settings));
         self.apply();
         if let Some(member) = self.member() {
@@ -255,10 +262,12 @@ impl DroneTeePad {
         let Some(member) = self.member() else {
             return set();
         };
-        match member
-            .names
-            .rename(&pad, &consumer, || self.is_released(), set)
-        {
+        match member.names.rename(
+            &pad,
+            &consumer,
+            || self.released.load(Ordering::Acquire),
+            set,
+        ) {
             Ok(()) => self.apply(),
             Err(by) => {
                 let still = self.consumer();

@@ -99,7 +99,7 @@ pub(super) fn serve(pad: &DroneTeePad, member: &Member, session: Stamp, course: 
             }
             Taken::Evicted => task.evict(),
             Taken::Resumed => {}
-            Taken::Closed(_) | Taken::Superseded(_) => return,
+            Taken::Closed(_) | Taken::Superseded(_) | Taken::Cancelled | Taken::Released => return,
         }
     }
 }

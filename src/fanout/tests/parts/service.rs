@@ -260,7 +260,7 @@ fn what_is_pending_is_heard_once() {
     service.cancel();
     assert_eq!(
         twice(&mut service, stamp),
-        [Greeting::Closed(stamp), Greeting::Wait]
+        [Greeting::Cancelled, Greeting::Wait]
     );
     for phase in PHASES {
         let (mut service, mut stamp) = service_in(phase);
