@@ -35,8 +35,46 @@
 //! # }
 //! ```
 //!
-//! Nothing here panics; what can fail returns an [`Error`]. Times are [`std::time::Duration`]s,
-//! counts are frames.
+//! One line in `Cargo.toml` is enough: [`gst`], [`gst_video`] and [`bytes`] are re-exported in the
+//! versions that this API speaks of, `gstdronetee::gst::prelude` included.
+//!
+//! # Where to look
+//!
+//! | to… | see |
+//! | --- | --- |
+//! | join the stream | [`FramePublisher::subscribe`], with limits [`FramePublisher::consumer`] |
+//! | wait for frames in a thread | [`FrameReceiver::recv`], [`recv_timeout`](FrameReceiver::recv_timeout), `for frame in &mut frames` |
+//! | … in an async task of any runtime | [`FrameReceiver::next`], or the `Stream` that it is |
+//! | read pixels | [`Frame::plane`], whose [`Plane`] knows its stride; [`Frame::video_frame`], [`Frame::pixels`] |
+//! | know what was lost | [`Frame::lost_before`], [`FrameReceiver::ledger`], [`DropReason`] |
+//! | know why it ended | [`FrameReceiver::close_reason`], [`RecvError::Closed`], [`CloseReason`] |
+//! | watch all of it | [`FramePublisher::health`], [`FramePublisher::notices`] |
+//! | record, or pass on | [`FrameReceiver::drive_to`], [`FrameSink`], [`FramePublisher::replay`] |
+//! | end it | [`FramePublisher::close`], or drop the receiver |
+//!
+//! # Examples
+//!
+//! Each has a page, and is run by the tests:
+//!
+//! | program | shows |
+//! | --- | --- |
+//! | `examples/threads.rs` | three consumers, a thread each, one of them slow |
+//! | `examples/tokio_select.rs` | consumers as tasks of tokio, in a `select!` |
+//! | `examples/newest_frame.rs` | a slow detector that always gets the newest frame: `depth(1)` |
+//! | `examples/recorder.rs` | an H.264 stream into a file, from the last keyframe on: `drive_to` an `appsrc` |
+//! | `examples/health_server.rs` | `/health` and `/notices` as JSON, with the feature `serde` |
+//! | `examples/autopilot.rs` | a drone's main job on real RTSP, with metrics |
+//!
+//! # Rules for all of it
+//!
+//! - Nothing here panics. What can fail returns an [`Error`], and a failed call changes nothing.
+//! - Times are [`Duration`](std::time::Duration)s, or [`gst::ClockTime`]s where they are the stream's.
+//!   Counts are frames, sizes bytes.
+//! - What blocks says so. Waits of a task are cancel-safe: one that is given up has taken nothing.
+//! - A stop of the pipeline ends every wait, with [`CloseReason::Stopped`]. Receivers may be kept: they go
+//!   on with the next start, and [`Frame::run`] tells the runs apart. Frames, planes and bytes outlive
+//!   everything.
+//! - Dropping a receiver releases its pad.
 
 mod api;
 mod dronebranch;

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::plane::{Layout, Plane};
 use super::reference::ReferenceTimestamp;
 use crate::fanout::Kept;
-use crate::tee::{Handle, Item, now};
+use crate::tee::{Handle, Item, Replayed, now};
 
 /// What was in force when a frame came.
 #[derive(Debug, Clone, Default)]
@@ -335,7 +335,7 @@ fn own_info(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<gst_
 }
 
 /// The frames among what is kept for late joiners.
-pub(super) fn kept(kept: Vec<(Kept<gst::Buffer, Item>, Option<Arc<Handle>>)>) -> Vec<Frame> {
+pub(super) fn kept(kept: Replayed) -> Vec<Frame> {
     let mut context = Arc::<Context>::default();
     let frames = kept.into_iter().filter_map(|(one, handle)| match one {
         Kept::Event(Item::Event(event)) => {

@@ -167,14 +167,14 @@ const CONSUMER: [Figure<ConsumerHealth>; 8] = [
             "dronetee_wait_p99_seconds",
             "How long frames waited in the queue, 99th percentile since start.",
         ),
-        |consumer| Some(Value::Seconds(consumer.wait_p99.as_secs_f64())),
+        |consumer| Some(Value::Seconds(consumer.wait.p99.as_secs_f64())),
     ),
     (
         (
             "dronetee_service_p99_seconds",
             "How long the consumer took for a frame, 99th percentile since start.",
         ),
-        |consumer| Some(Value::Seconds(consumer.service_p99.as_secs_f64())),
+        |consumer| Some(Value::Seconds(consumer.service.p99.as_secs_f64())),
     ),
     (
         (

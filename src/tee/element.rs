@@ -18,7 +18,7 @@ use super::observers::Observer;
 use super::output::pads::{self, Pads, Request};
 use super::output::{Refusal, flush};
 use super::props::{PadSettings, Settings, SharedSettings};
-use super::receivers::{Handle, Place, ReceiverLimits, closing_event, refuse_link};
+use super::receivers::{Handle, Place, ReceiverLimits, Replayed, closing_event, refuse_link};
 use super::voices::Voices;
 use super::{CAT, DroneTeePad, Item, Stream, latency, now, pool, stats};
 use crate::dronebranch;
@@ -406,7 +406,7 @@ impl DroneTee {
     }
 
     /// What is kept for late joiners, in order; each frame with what shows that it is out.
-    pub(crate) fn replay(&self) -> Vec<(Kept<gst::Buffer, Item>, Option<Arc<Handle>>)> {
+    pub(crate) fn replay(&self) -> Replayed {
         let kept = self.stream.replay().into_iter().map(|one| {
             let handle = match &one {
                 Kept::Frame { number, .. } => Some(Handle::of_kept(&self.stream, *number)),

@@ -75,7 +75,7 @@ pub(crate) use observers::Observer;
 use once_cell::sync::Lazy;
 pub(crate) use output::{Label, Refusal};
 pub(crate) use props::MAX_DEPTH;
-pub(crate) use receivers::{Handle, Place, ReceiverLimits, reason_of};
+pub(crate) use receivers::{Handle, Place, ReceiverLimits, Replayed, reason_of};
 pub(crate) use registration::{dronetee, register};
 
 pub(crate) static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {

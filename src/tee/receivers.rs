@@ -15,7 +15,7 @@ use super::role::LastCall;
 use super::stats::consumer_health;
 use super::{CAT, DroneTee, DroneTeePad, Item, Stream, now};
 use crate::facts::{CloseReason, ConsumerHealth};
-use crate::fanout::{ConsumerId, Done, Stamp, Taken};
+use crate::fanout::{ConsumerId, Done, Kept, Stamp, Taken};
 
 /// The application takes from this pad itself: no element can be linked to it.
 ///
@@ -207,6 +207,9 @@ impl Place {
         (self.leave)();
     }
 }
+
+/// What is kept for late joiners, each frame with what shows that it is out.
+pub(crate) type Replayed = Vec<(Kept<gst::Buffer, Item>, Option<Arc<Handle>>)>;
 
 /// A frame in the application's hands: all that the application made of it shares this.
 #[derive(Debug)]
