@@ -320,7 +320,7 @@ impl<F, E: Event> Log<F, E> {
     where
         F: Clone,
     {
-        let Some(replay) = &self.replay else {
+        let Some(replay) = &self.late.replay else {
             return Vec::new();
         };
         let Start {
