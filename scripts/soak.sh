@@ -6,4 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
 target=${CARGO_TARGET_DIR:-$PWD/target}
+# One heap for all threads: with one for each of sixteen, the C library's memory grows for half an hour, until
+# each of them has had a decoder's thread in it.
+export MALLOC_ARENA_MAX=1
 cargo test --locked --all-features --test soak -- --minutes "${1:-45}" --json "$target/soak.json"

@@ -25,8 +25,8 @@ use gstdronetee::FramePublisher;
 const TICK: Duration = Duration::from_secs(10);
 /// How long a joiner stays.
 const STAY: Duration = Duration::from_secs(5);
-/// What does not come in this time does not come.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// What does not come in this time does not come, also on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What the first ticks need: caches, pools and threads that are made once.
 const WARM_UP: usize = 12;
 
