@@ -7,11 +7,10 @@ use std::task::{Poll, Waker};
 
 use super::error::Error;
 use super::frame::Frame;
-use super::receiver::FrameReceiver;
 use crate::facts::CloseReason;
 use crate::park::with_thread_waker;
 
-/// Takes the frames of a stream, see [`FrameReceiver::drive_to`].
+/// Takes the frames of a stream, see [`FrameReceiver::drive_to`](crate::FrameReceiver::drive_to).
 ///
 /// A closure `FnMut(Frame) -> Result<(), E>` is one.
 pub trait FrameSink {
@@ -130,15 +129,15 @@ impl Stop {
     }
 }
 
-/// See [`FrameReceiver::drive_to`].
+/// Gives what `poll` gives to `sink`; `poll` has the waker woken when there is more.
 pub(super) fn drive_to<S: FrameSink>(
-    frames: &mut FrameReceiver,
+    poll: impl FnMut(&Waker) -> Poll<Result<Frame, CloseReason>>,
     sink: &mut S,
     stop: &Stop,
 ) -> Result<Driven, S::Error> {
     with_thread_waker(|waker| {
         stop.register(waker);
-        let driven = drive(frames, sink, stop, waker);
+        let driven = drive(poll, sink, stop, waker);
         stop.forget(waker);
         let driven = driven?;
         sink.end()?;
@@ -147,13 +146,13 @@ pub(super) fn drive_to<S: FrameSink>(
 }
 
 fn drive<S: FrameSink>(
-    frames: &mut FrameReceiver,
+    mut poll: impl FnMut(&Waker) -> Poll<Result<Frame, CloseReason>>,
     sink: &mut S,
     stop: &Stop,
     waker: &Waker,
 ) -> Result<Driven, S::Error> {
     while !stop.is_stopped() {
-        match frames.poll_frame(&mut Some(waker.clone())) {
+        match poll(waker) {
             Poll::Ready(Ok(frame)) => sink.frame(frame)?,
             Poll::Ready(Err(reason)) => return Ok(Driven::Closed(reason)),
             Poll::Pending => std::thread::park(),

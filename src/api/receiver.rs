@@ -102,7 +102,8 @@ impl FrameReceiver {
         sink: &mut S,
         stop: &Stop,
     ) -> Result<Driven, S::Error> {
-        drive::drive_to(self, sink, stop)
+        let poll = |waker: &Waker| self.poll_frame(&mut Some(waker.clone()));
+        drive::drive_to(poll, sink, stop)
     }
 
     // ---- itself ----------------------------------------------------------------------------
