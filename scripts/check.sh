@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
-# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|memory|stress|beyond]…
+# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|memory|stress|beyond|zenoh]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test bench
-[ $# -gt 0 ] || set -- guard interleavings memory stress beyond
+[ $# -gt 0 ] || set -- guard interleavings memory stress beyond zenoh
 
 # Random pipelines with a seed that was never tried. A fault prints the seed that repeats it, which is tried at
 # once: a fault of timing that does not come again, on a machine that anything may hold up, is told and no more.
@@ -46,9 +46,14 @@ beyond() {
   cargo test --locked --all-features --test it -- --ignored beyond::
 }
 
+# The crate in zenoh/, with a ground side in Python.
+zenoh() {
+  scripts/test-zenoh.sh
+}
+
 for part in "$@"; do
   case $part in
-    guard | interleavings | memory | stress | beyond) "$part" ;;
+    guard | interleavings | memory | stress | beyond | zenoh) "$part" ;;
     *)
       echo "check: there is no part '$part'" >&2
       exit 2

@@ -1,11 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 # Installs the Debian packages that a job needs, and nothing where all are there:
-<<<<<<< Updated upstream
-#   scripts/setup.sh [demo|test|bench|meson|package|arm64]…    (without a job: demo and test)
-=======
-#   scripts/setup.sh [demo|test|bench|meson|package|zenoh]…    (without a job: demo and test)
->>>>>>> Stashed changes
+#   scripts/setup.sh [demo|test|bench|meson|package|arm64|zenoh]…    (without a job: demo and test)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,12 +20,9 @@ test=(
 bench=(valgrind util-linux patch)
 meson=(meson ninja-build gstreamer1.0-tools binutils)
 package=(dpkg-dev debootstrap lintian binutils)
-<<<<<<< Updated upstream
 # Cross-building needs nothing of the demo but a C compiler, for build scripts.
 arm64=(gcc libc6-dev pkg-config gcc-aarch64-linux-gnu mmdebstrap qemu-user-static dpkg-dev)
-=======
 zenoh=(python3-venv)
->>>>>>> Stashed changes
 
 packages=()
 [ $# -gt 0 ] || set -- demo test
@@ -40,21 +33,14 @@ for job in "$@"; do
     bench) packages+=("${demo[@]}" "${bench[@]}") ;;
     meson) packages+=("${demo[@]}" "${meson[@]}") ;;
     package) packages+=("${demo[@]}" "${package[@]}") ;;
-<<<<<<< Updated upstream
     arm64) packages+=("${arm64[@]}") ;;
-=======
     zenoh) packages+=("${demo[@]}" "${zenoh[@]}") ;;
->>>>>>> Stashed changes
     -h | --help)
       sed -n 's/^# \{0,1\}//; 3,4p' "$0"
       exit
       ;;
     *)
-<<<<<<< Updated upstream
-      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64" >&2
-=======
-      echo "setup: '$job' is none of demo, test, bench, meson, package, zenoh" >&2
->>>>>>> Stashed changes
+      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64, zenoh" >&2
       exit 2
       ;;
   esac
