@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
-# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|memory|stress|beyond|readme]…
+# The checks that take longer than scripts/test.sh has time for: scripts/check.sh [guard|interleavings|memory|stress|beyond|readme|zenoh]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test bench
@@ -51,9 +51,14 @@ readme() {
   cargo test --locked --all-features --test it -- --ignored docs::crate_outside
 }
 
+# The crate in zenoh/, with a ground side in Python.
+zenoh() {
+  scripts/test-zenoh.sh
+}
+
 for part in "$@"; do
   case $part in
-    guard | interleavings | memory | stress | beyond | readme) "$part" ;;
+    guard | interleavings | memory | stress | beyond | readme | zenoh) "$part" ;;
     *)
       echo "check: there is no part '$part'" >&2
       exit 2

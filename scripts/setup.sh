@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 # Installs the Debian packages that a job needs, and nothing where all are there:
-#   scripts/setup.sh [demo|test|bench|meson|package|arm64|pictures]…    (without a job: demo and test)
+#   scripts/setup.sh [demo|test|bench|meson|package|arm64|pictures|zenoh]…    (without a job: demo and test)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,6 +24,7 @@ package=(dpkg-dev debootstrap lintian binutils)
 arm64=(gcc libc6-dev pkg-config gcc-aarch64-linux-gnu mmdebstrap qemu-user-static dpkg-dev)
 # What scripts/pictures.py draws with.
 pictures=(graphviz python3 python3-gi gir1.2-gstreamer-1.0)
+zenoh=(python3-venv)
 
 packages=()
 [ $# -gt 0 ] || set -- demo test
@@ -36,12 +37,13 @@ for job in "$@"; do
     package) packages+=("${demo[@]}" "${package[@]}") ;;
     arm64) packages+=("${arm64[@]}") ;;
     pictures) packages+=("${demo[@]}" "${pictures[@]}") ;;
+    zenoh) packages+=("${demo[@]}" "${zenoh[@]}") ;;
     -h | --help)
       sed -n 's/^# \{0,1\}//; 3,4p' "$0"
       exit
       ;;
     *)
-      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64, pictures" >&2
+      echo "setup: '$job' is none of demo, test, bench, meson, package, arm64, pictures, zenoh" >&2
       exit 2
       ;;
   esac

@@ -34,13 +34,9 @@ impl Drone {
     fn start(file: &str, replaced: &[(&str, &str)]) -> Self {
         init();
         let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
-        // Over TCP a busy machine loses nothing between camera and drone, and the camera's own times tell
-        // at the receiver what is missing.
+        // The camera's own times tell at the receiver what is missing.
         let line = replace(launch_line(file), replaced);
-        let line = replace(
-            line,
-            &[("rtspsrc ", "rtspsrc protocols=tcp buffer-mode=none ")],
-        );
+        let line = replace(line, &[("rtspsrc ", "rtspsrc buffer-mode=none ")]);
         let line = with_camera(&line, &camera);
         let pipeline = gst::parse::launch(&line).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();

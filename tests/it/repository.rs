@@ -38,7 +38,7 @@ fn files_of(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
 fn every_file_of_code_names_its_licence() {
     let mut files = Vec::new();
     for place in [
-        "src", "tests", "examples", "benches", "scripts", ".ci", ".cargo",
+        "src", "tests", "examples", "benches", "scripts", ".ci", ".cargo", "zenoh",
     ] {
         files_of(&root().join(place), &mut files);
     }
