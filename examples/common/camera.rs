@@ -109,9 +109,7 @@ impl Camera {
                 Err(Unreachable::Refused) => format!("nothing listens at {at}, it is refused"),
                 Err(Unreachable::Silent(why)) => format!("{at} can not be reached: {why}"),
             }
-        } else if kind.matches(gst::CoreError::MissingPlugin)
-            || kind.matches(gst::StreamError::CodecNotFound)
-        {
+        } else if kind.matches(gst::CoreError::MissingPlugin) || is_decoder_missing(error) {
             "a plugin of GStreamer's is missing for this video".to_owned()
         } else if no_video_yet {
             NO_VIDEO.to_owned()
@@ -212,6 +210,16 @@ fn unescaped(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `rtspsrc` says the same of a camera of which it was asked for no stream.
+fn is_decoder_missing(error: &gst::message::Error) -> bool {
+    let source = error
+        .src()
+        .and_then(|source| source.downcast_ref::<gst::Element>());
+    let factory = source.and_then(gst::Element::factory);
+    error.error().matches(gst::StreamError::CodecNotFound)
+        && factory.is_none_or(|factory| factory.name() != "rtspsrc")
 }
 
 /// The message and, after the place in the source, what the element adds to it; on one line.

@@ -136,6 +136,7 @@ fn commands_are_known() {
         "dot",
         "jq",
         "python3",
+        "zenoh/target/release/dronetee-zenoh",
     ];
     for page in Page::all() {
         for command in commands(&page) {

@@ -105,6 +105,7 @@ fn in_the_pages_exist() {
                     "error",
                     "loss",
                     "metrics",
+                    "zenoh",
                 ];
                 assert!(
                     known.iter().any(|name| message.starts_with(name)),
