@@ -55,15 +55,15 @@ is_stripped "$work/prefix/opt/drone/lib/gstreamer-1.0/libgstdronetee.so" || fail
 if command -v cargo-cbuild >/dev/null; then
   cat >"$work/static.c" <<'EOC'
 #include <gst/gst.h>
-gboolean gst_plugin_dronetee_register (void);
+GST_PLUGIN_STATIC_DECLARE (dronetee);
 int main (int argc, char **argv) {
   gst_init (&argc, &argv);
-  return gst_plugin_dronetee_register () && gst_element_factory_make ("dronetee", NULL) ? 0 : 1;
+  GST_PLUGIN_STATIC_REGISTER (dronetee);
+  return gst_element_factory_make ("dronetee", NULL) ? 0 : 1;
 }
 EOC
   export PKG_CONFIG_PATH=$work/prefix/opt/drone/lib/pkgconfig
-  mapfile -d ' ' -t flags < <(pkg-config --define-variable=prefix=/opt/drone --cflags --libs --static \
-    gstdronetee gstreamer-1.0 | tr -d '\n')
+  mapfile -d ' ' -t flags < <(pkg-config --cflags --libs --static gstdronetee gstreamer-1.0 | tr -d '\n')
   flags=("${flags[@]/#-L\/opt\/drone/-L$work/prefix/opt/drone}")
   rm -f "$work/prefix/opt/drone/lib/gstreamer-1.0/libgstdronetee.so"
   cc "$work/static.c" -o "$work/static" "${flags[@]}"

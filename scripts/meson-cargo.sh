@@ -23,8 +23,8 @@ fi
 
 for output in "$@"; do
   case $output in
-    # The libraries are where the plugin is.
-    *.pc) sed "s|^libdir=.*|libdir=$PLUGINS_DIR|" "$built/${output##*/}" >"$output" ;;
+    # The library is where the plugin is.
+    *.pc) sed "s|^libdir=.*|libdir=$LIBDIR|; s|^Libs: -L[^ ]*|Libs: -L$PLUGINS_DIR|" "$built/${output##*/}" >"$output" ;;
     *.so)
       cp "$built/${output##*/}" "$output"
       [ -z "$STRIP" ] || "$STRIP" --strip-unneeded "$output"
