@@ -293,7 +293,7 @@ fn main() {
     };
     gst::init().unwrap();
     gstdronetee::plugin_register_static().unwrap();
-    let (_camera, url) = Camera::start();
+    let (camera, url) = Camera::start();
     let pipeline = launch(&url);
     let witness = Arc::new(Witness::default());
     let noting = witness.clone();
@@ -340,6 +340,8 @@ fn main() {
         .collect();
     pipeline.set_state(gst::State::Null).unwrap();
     let (frames, lost) = receiving.join().unwrap();
+    // A fault ends the program, which would leave it behind.
+    drop(camera);
     conclude(&options, &witness, &samples, &consumers, (frames, lost));
 }
 
