@@ -275,7 +275,7 @@ fn consume(stage: &Stage, id: ConsumerId, session: Stamp, answers: Answers, stat
         };
         match taken {
             Taken::Wait => thread::park(),
-            Taken::Closed(_) | Taken::Superseded(_) => return,
+            Taken::Closed(_) | Taken::Superseded(_) | Taken::Cancelled | Taken::Released => return,
             Taken::Event(Kind::Eos, _) => return,
             Taken::Event(..) | Taken::Resumed => {}
             Taken::Evicted => panic!("evicted"),
