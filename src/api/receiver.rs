@@ -311,7 +311,7 @@ impl FrameReceiver {
                 Taken::Resumed => self.ended = None,
                 Taken::Closed(next) | Taken::Superseded(next) => {
                     if self.leave_for(next) {
-                        return Poll::Ready(Err(CloseReason::Stopped));
+                        return Poll::Ready(Err(self.place.why_closed()));
                     }
                 }
                 Taken::Cancelled => return Poll::Ready(Err(CloseReason::Failed)),

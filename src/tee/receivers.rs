@@ -192,6 +192,14 @@ impl Place {
         self.pad.imp().snapshot().map(health).unwrap_or_default()
     }
 
+    /// Why a session that is over is so: a release stops it first.
+    pub(crate) fn why_closed(&self) -> CloseReason {
+        match self.pad.imp().is_released() {
+            true => CloseReason::Released,
+            false => CloseReason::Stopped,
+        }
+    }
+
     /// A call to take in `session` would give something.
     pub(crate) fn has_news(&self, session: Stamp) -> bool {
         self.member.stream.has_news(self.id(), session)

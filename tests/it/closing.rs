@@ -175,6 +175,23 @@ fn a_release_is_told_apart_from_a_stop() {
     assert_eq!(error, closed(CloseReason::Stopped));
 }
 
+/// The pad is stopped before it goes, which is no stop for who waits.
+#[test]
+fn a_receiver_that_waits_hears_of_its_release() {
+    let source = Source::started(None);
+    for _ in 0..200 {
+        let mut frames = source.publisher.subscribe("a").unwrap();
+        let pad = source.tee.static_pad("src_a").unwrap();
+        let waiting = std::thread::spawn(move || {
+            let next = frames.recv();
+            (next.is_none(), frames.close_reason())
+        });
+        source.tee.release_request_pad(&pad);
+        let told = waiting.join().unwrap();
+        assert_eq!(told, (true, Some(CloseReason::Released)));
+    }
+}
+
 #[test]
 fn a_stream_is_terminated_from_its_end_until_it_begins_anew() {
     let source = Source::started(None);

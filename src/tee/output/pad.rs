@@ -160,6 +160,10 @@ impl DroneTeePad {
         !self.released.swap(true, Ordering::AcqRel)
     }
 
+    pub(in crate::tee) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
     /// Leaves the stream for good.
     pub(in crate::tee) fn leave(&self) {
         if let Some(member) = self.member() {
@@ -262,12 +266,10 @@ impl DroneTeePad {
         let Some(member) = self.member() else {
             return set();
         };
-        match member.names.rename(
-            &pad,
-            &consumer,
-            || self.released.load(Ordering::Acquire),
-            set,
-        ) {
+        match member
+            .names
+            .rename(&pad, &consumer, || self.is_released(), set)
+        {
             Ok(()) => self.apply(),
             Err(by) => {
                 let still = self.consumer();
