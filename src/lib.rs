@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `dronetee`: one video stream, many consumers. Frames are shared and never copied, a consumer
-//! that does not keep up loses its own oldest frames and nobody else notices, and every drop is
+//! that does not keep up loses its own oldest frames while the others get theirs, and every drop is
 //! counted with its reason.
 //!
 //! The crate is the GStreamer plugin `dronetee` with the element of the same name, see

@@ -428,7 +428,7 @@ impl DroneTee {
     /// stream.
     pub(crate) fn close(&self, reason: CloseReason) {
         if !self.runs() {
-            // Whoever waits for the start learns that there is none.
+            // A receiver that waits for the start learns that there is none.
             return self.stream.dismiss();
         }
         let end = closing_event(reason);

@@ -100,7 +100,7 @@ glib::wrapper! {
     /// ```
     ///
     /// Here each consumer that does not keep up loses its own oldest frames, counted and tagged
-    /// with why, and nobody else notices:
+    /// with why, and the others get theirs:
     ///
     /// ```text
     /// … ! dronetee name=t  t.src_detection_client ! slow  t.src_telemetry ! fast

@@ -241,6 +241,22 @@ fn pts(line: &str) -> Option<Duration> {
     Some(Duration::from_secs(hours * 3600 + minutes * 60) + Duration::from_secs_f64(seconds))
 }
 
+/// A receiver is killed, is away, and is started again: it has the whole stream each time, and nothing is lost
+/// on board.
+fn comes_back(way: &str, drone: Drone, receiver: impl Fn() -> Receiver) {
+    let mut first = receiver();
+    first.wait_pictures(60);
+    assert_eq!(first.missing(), 0);
+    first.kill();
+    away(&drone);
+    let mut second = receiver();
+    second.wait_pictures(60);
+    assert_eq!(second.missing(), 0);
+    assert_eq!(drone.count("ground", "dropped"), 0);
+    println!("{way}: back {:?} after the start", second.first_after());
+    drone.land();
+}
+
 /// Nothing is there for a while, and the drone flies on.
 #[track_caller]
 fn away(drone: &Drone) {

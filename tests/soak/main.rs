@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use gstdronetee::FramePublisher;
+use gstdronetee::{DropReason, FramePublisher};
 
 /// Between two joiners, and two samples.
 const TICK: Duration = Duration::from_secs(10);
@@ -29,19 +29,6 @@ const STAY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the first ticks need: caches, pools and threads that are made once.
 const WARM_UP: usize = 12;
-
-const REASONS: [&str; 10] = [
-    "slow",
-    "stale",
-    "waiting-keyframe",
-    "not-linked",
-    "flushing",
-    "eos",
-    "error",
-    "evicted",
-    "pool",
-    "disabled",
-];
 
 struct Options {
     minutes: u64,
@@ -161,7 +148,7 @@ impl Witness {
     fn check_summary(&self, key: &dyn Fn(&str) -> (String, String), summary: &gst::StructureRef) {
         check_ledger(self, summary);
         let mut told = self.told.lock().unwrap();
-        for reason in REASONS {
+        for reason in DropReason::all().iter().map(|reason| reason.name()) {
             let sum = told.remove(&key(reason)).unwrap_or(0);
             let total = summary
                 .get::<u64>(&format!("dropped-{reason}"))
@@ -177,9 +164,9 @@ impl Witness {
 fn check_ledger(witness: &Witness, pad: &gst::StructureRef) {
     let read = |name: &str| pad.get::<u64>(name).unwrap_or(0);
     let waiting = u64::from(pad.get::<u32>("current-level-buffers").unwrap_or(0));
-    let dropped: u64 = REASONS
+    let dropped: u64 = DropReason::all()
         .iter()
-        .map(|reason| read(&format!("dropped-{reason}")))
+        .map(|reason| read(&format!("dropped-{}", reason.name())))
         .sum();
     if read("in") != read("out") + dropped + waiting + read("in-flight") {
         witness.fault(format!("the accounts do not balance: {pad}"));

@@ -7,7 +7,7 @@ use gst::prelude::*;
 
 use super::relay::Relay;
 use super::srt::free_port;
-use super::{Drone, Receiver, away};
+use super::{Drone, Receiver, comes_back};
 use crate::common::wait_for;
 
 const PORT: &str = "port=5600";
@@ -41,18 +41,7 @@ fn without_a_receiver_all_is_out_and_sent() {
 #[ignore = "slow: scripts/check.sh runs it"]
 fn a_receiver_that_was_killed_gets_the_stream_again() {
     let port = free_port();
-    let drone = drone(port);
-    let mut first = receiver(port);
-    first.wait_pictures(60);
-    assert_eq!(first.missing(), 0);
-    first.kill();
-    away(&drone);
-    let mut second = receiver(port);
-    second.wait_pictures(60);
-    assert_eq!(second.missing(), 0);
-    assert_eq!(drone.count("ground", "dropped"), 0);
-    println!("rtp: back {:?} after the start", second.first_after());
-    drone.land();
+    comes_back("rtp", drone(port), || receiver(port));
 }
 
 /// Neither `out` nor the sink knows: RTP has no way back here.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use gst::prelude::*;
 
 use super::relay::Relay;
-use super::{Drone, Receiver, away};
+use super::{Drone, Receiver, away, comes_back};
 use crate::common::wait_for;
 
 const PORT: &str = "localport=7001";
@@ -70,18 +70,7 @@ fn without_a_receiver_all_is_out_and_nothing_is_sent() {
 #[ignore = "slow: scripts/check.sh runs it"]
 fn a_receiver_that_was_killed_gets_the_stream_again() {
     let port = free_port();
-    let drone = drone(port);
-    let mut first = receiver(port);
-    first.wait_pictures(60);
-    assert_eq!(first.missing(), 0);
-    first.kill();
-    away(&drone);
-    let mut second = receiver(port);
-    second.wait_pictures(60);
-    assert_eq!(second.missing(), 0);
-    assert_eq!(drone.count("ground", "dropped"), 0);
-    println!("srt: back {:?} after the start", second.first_after());
-    drone.land();
+    comes_back("srt", drone(port), || receiver(port));
 }
 
 #[test]
