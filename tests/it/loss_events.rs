@@ -110,6 +110,54 @@ fn what_a_flushing_branch_did_not_take_is_told_again() {
     assert_eq!(story(&told), ["0", "4 before 5", "5"]);
 }
 
+/// A queue whose branch has failed refuses events and frames; served again, it hears of all.
+#[test]
+fn what_a_failed_branch_did_not_take_is_told_when_it_recovers() {
+    let rig = Rig::started();
+    let queue = gst::ElementFactory::make("queue").build().unwrap();
+    let pad = rig.tee.request_pad_simple("src_told").unwrap();
+    pad.set_property("loss-events", true);
+    let (sink, record) = Consumer::sink(None);
+    queue.static_pad("src").unwrap().link(&sink).unwrap();
+    queue.set_state(gst::State::Playing).unwrap();
+    let entry = queue.static_pad("sink").unwrap();
+    pad.link(&entry).unwrap();
+    let told = Consumer { pad, sink, record };
+    let came = |n: u64| {
+        wait_for("the frame", || told.offsets().last() == Some(&n));
+    };
+    rig.push(0).unwrap();
+    came(0);
+    // The queue knows of the failure, and its pad does not yet.
+    told.answer(Some(gst::FlowError::Error));
+    rig.push(1).unwrap();
+    came(1);
+    let exit = queue.static_pad("src").unwrap();
+    wait_for("the queue's end", || {
+        exit.task_state() == gst::TaskState::Paused
+    });
+    told.pad.set_property("enabled", false);
+    rig.push_all(2..5);
+    told.pad.set_property("enabled", true);
+    let _ = rig.push(5);
+    told.wait_idle();
+    assert_eq!(told.count("dropped"), 4);
+    told.answer(None);
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    for event in [
+        gst::event::FlushStart::new(),
+        gst::event::FlushStop::new(false),
+        gst::event::Segment::new(&segment),
+    ] {
+        assert!(entry.send_event(event));
+    }
+    assert!(entry.push_event(gst::event::Reconfigure::new()));
+    rig.push(6).unwrap();
+    came(6);
+    assert_eq!(story(&told), ["0", "1", "4 before 6", "6"]);
+    queue.set_state(gst::State::Null).unwrap();
+}
+
 #[test]
 fn sticky_events_come_first() {
     let rig = Rig::new();

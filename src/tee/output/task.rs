@@ -223,8 +223,8 @@ impl<'a> Task<'a> {
                 "The branch said {flow:?}: drops are {reason} from now on"
             );
         }
-        // Where both were refused, a flush came before the two.
-        let is_untold = !told && outcome == Outcome::Lost(DropReason::Flushing);
+        // A branch that took the frame had the event too, whatever it said of that.
+        let is_untold = !told && outcome != Outcome::Delivered;
         let done = Done {
             stamp: taken.stamp,
             outcome,
