@@ -422,7 +422,12 @@ fn the_program_serves_what_its_table_shows() {
     let mut run = Run::autopilot(&["--seconds", "600", "--metrics", "127.0.0.1:0"]);
     let address = address(&mut run);
     let slow = |scrape: &Scrape| scrape.dropped(NAMES[0], "slow");
+    // It serves before its element is there.
     let mut scrape = Scrape::of(address);
+    wait_for("the element", || {
+        scrape = Scrape::of(address);
+        scrape.has("dronetee_frames_published_total")
+    });
     for _ in 0..2 {
         let seen = slow(&scrape);
         wait_for("more drops of the slow consumer", || {
