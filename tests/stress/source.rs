@@ -177,6 +177,12 @@ impl Source {
         state.has_ended || state.orders.iter().any(ends)
     }
 
+    /// It has sent EOS. A `queue` keeps a serialized query that comes right behind EOS, which is not its own to
+    /// keep, and reads it when the next stream starts: no source may ask one there.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.shared.state.lock().unwrap().has_ended
+    }
+
     /// Waits until the thread pushes nothing.
     pub(crate) fn pause(&self) {
         watch("pause the source", || self.shared.pause());
@@ -417,6 +423,8 @@ impl Shared {
             Order::Segment => {
                 self.segment(pad);
             }
+            // See `Source::is_at_end`.
+            Order::Allocation | Order::Drain if self.state.lock().unwrap().has_ended => {}
             Order::Allocation => {
                 let caps = &self.formats[format].caps;
                 let mut query = gst::query::Allocation::new(Some(caps), true);

@@ -257,7 +257,9 @@ pub(crate) fn ask_down(world: &mut World) {
         // The thread of the source asks these.
         if let Feed::Own(source) = &world.tees[tee].feed {
             source.pause();
-            watch(&name, || sink.query(query.make_mut()));
+            if !source.is_at_end() {
+                watch(&name, || sink.query(query.make_mut()));
+            }
             source.go_on();
         }
         return;
