@@ -7,4 +7,6 @@ scripts/setup.sh test
 cargo fmt --check
 cargo clippy --locked --all-targets --all-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features --quiet
+# Most tests wait for something, rather than compute: twice as many at a time as there are cores.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 cargo test --locked --all-features

@@ -2,7 +2,7 @@
 //! Real coded streams through a consumer with pauses: every picture that it gets is right.
 
 use crate::common::{Consumer, Rig};
-use crate::video::{Codec, Coded, H264, H264_B, H264_BYTES, compare};
+use crate::video::{Codec, Coded, H264, H264_B, H264_BYTES, Pictures, compare};
 use gst::prelude::*;
 
 /// With open GOPs, as x265 makes them unless told otherwise.
@@ -76,39 +76,51 @@ fn lossy(coded: &Coded, seed: u64) -> (Rig, Consumer) {
     (rig, consumer)
 }
 
-/// All pictures of what the consumer got are there and right; how many it got, and how many were
-/// dropped for want of a keyframe.
-fn all_right(codec: &Codec, seed: u64) -> (usize, u64) {
-    let coded = codec.encode(300);
-    let reference = codec.decode(&coded.caps, &coded.frames);
-    assert_eq!(reference.len(), 300, "{}", codec.name);
-    let (_rig, consumer) = lossy(&coded, seed);
-    let got = consumer.frames();
-    assert!(
-        got.len() < 300 && got.len() > 100,
-        "{}: {}",
-        codec.name,
-        got.len()
-    );
-    let pictures = codec.decode(&coded.caps, &got);
-    let (right, wrong) = compare(&pictures, &reference);
-    assert_eq!((right, wrong), (got.len(), 0), "{}", codec.name);
-    (right, consumer.count("dropped-waiting-keyframe"))
+/// A coded stream, and what a decoder makes of all of it.
+struct Original {
+    codec: &'static Codec,
+    coded: Coded,
+    pictures: Pictures,
+}
+
+impl Original {
+    fn of(codec: &'static Codec) -> Self {
+        crate::common::init();
+        let coded = codec.encode(300);
+        let pictures = codec.decode(&coded.caps, &coded.frames);
+        assert_eq!(pictures.len(), 300, "{}", codec.name);
+        Self {
+            codec,
+            coded,
+            pictures,
+        }
+    }
+
+    /// All pictures of what the consumer got are there and right; how many were dropped for want of a keyframe.
+    fn all_right(&self, seed: u64) -> u64 {
+        let name = self.codec.name;
+        let (_rig, consumer) = lossy(&self.coded, seed);
+        let got = consumer.frames();
+        assert!(got.len() < 300 && got.len() > 100, "{name}: {}", got.len());
+        let pictures = self.codec.decode(&self.coded.caps, &got);
+        let (right, wrong) = compare(&pictures, &self.pictures);
+        assert_eq!((right, wrong), (got.len(), 0), "{name}");
+        consumer.count("dropped-waiting-keyframe")
+    }
 }
 
 /// With keyframes now and then.
-fn with_deltas(codec: &Codec) {
-    crate::common::init();
+fn with_deltas(codec: &'static Codec) {
+    let original = Original::of(codec);
     for seed in 0..3 {
-        let (_, lost) = all_right(codec, seed);
+        let lost = original.all_right(seed);
         assert!(lost > 20, "{}: {lost}", codec.name);
     }
 }
 
 /// Each frame stands alone: nothing is lost for want of a keyframe.
-fn without_deltas(codec: &Codec) {
-    crate::common::init();
-    assert_eq!(all_right(codec, 0).1, 0, "{}", codec.name);
+fn without_deltas(codec: &'static Codec) {
+    assert_eq!(Original::of(codec).all_right(0), 0, "{}", codec.name);
 }
 
 #[test]

@@ -300,7 +300,11 @@ fn records_and_relays_while_detection_lags() {
     });
     assert!(ok, "{lines:#?}");
     let recorded = field(summary(&lines, "record"), "out");
-    assert_eq!(field(summary(&lines, "record"), "dropped-slow"), 0);
+    assert_eq!(
+        field(summary(&lines, "record"), "dropped-slow"),
+        0,
+        "{lines:#?}"
+    );
 
     // What was relayed can be seen meanwhile.
     assert!(relayed.count() > 30, "{} relayed", relayed.count());

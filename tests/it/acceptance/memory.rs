@@ -77,6 +77,8 @@ fn spawn(name: &str, subscribers: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(VARIABLE, subscribers.to_string())
+        // A frame that is freed goes back to the kernel at once: glibc would keep one or two in its heap.
+        .env("MALLOC_MMAP_THRESHOLD_", "65536")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

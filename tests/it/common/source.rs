@@ -19,7 +19,11 @@ impl Source {
     pub(crate) fn idle() -> Self {
         gst::init().unwrap();
         gstdronetee::plugin_register_static().unwrap();
-        let tee = gst::ElementFactory::make("dronetee").build().unwrap();
+        let tee = gst::ElementFactory::make("dronetee")
+            // A test that pauses is no source that has starved.
+            .property("max-held", u32::MAX)
+            .build()
+            .unwrap();
         let publisher = FramePublisher::new(&tee).unwrap();
         let sink = tee.static_pad("sink").unwrap();
         Self {
