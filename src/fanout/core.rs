@@ -226,7 +226,9 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         stage.set_flushing(false);
         self.upstream = Upstream::new();
         self.released = Drops::default();
-        self.closed = None;
+        if let Some(end) = self.closed.take() {
+            effects.free_event(end);
+        }
         self.turned_away = 0;
         self.pool.reset(effects);
         effects.served_changed = true;

@@ -18,7 +18,8 @@ pub(super) enum Op {
     Events(Kind, usize),
     Take(usize),
     TakeAll(usize),
-    Finish(usize, Outcome),
+    /// And how many losses before the frame the consumer has not heard of.
+    Finish(usize, Outcome, u64),
     FinishStray(usize, Outcome),
     FlushStart,
     FlushStop,
@@ -34,6 +35,17 @@ pub(super) enum Op {
     Enable(usize, bool),
     Pause,
     SetCapacity(u64),
+    MaxHeld(u64),
+    Pool(u64),
+    /// The application keeps the frame in flight for longer.
+    Keep(usize),
+    Unkeep(usize),
+    /// The application frees the frame in flight before that is said.
+    Land(usize),
+    /// The application ends the stream.
+    Close,
+    /// The stream will not start.
+    Dismiss,
     ForgetGop,
     Reset,
     Pass(u64),
@@ -88,13 +100,16 @@ fn frames() -> impl Strategy<Value = Op> {
 
 pub(super) fn ops() -> impl Strategy<Value = Op> {
     let who = 0_usize..4;
+    let untold = prop_oneof![9 => Just(0), 1 => 1_u64..3];
+    let frames_out = prop_oneof![1 => Just(0), 2 => 1_u64..8];
     prop_oneof![
         20 => frames(),
         6 => (kinds(), prop_oneof![8 => 1_usize..3, 1 => 100_usize..200])
             .prop_map(|(kind, count)| Op::Events(kind, count)),
         12 => who.clone().prop_map(Op::Take),
         2 => who.clone().prop_map(Op::TakeAll),
-        8 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::Finish(who, outcome)),
+        8 => (who.clone(), outcomes(), untold)
+            .prop_map(|(who, outcome, untold)| Op::Finish(who, outcome, untold)),
         1 => (who.clone(), outcomes()).prop_map(|(who, outcome)| Op::FinishStray(who, outcome)),
         1 => Just(Op::FlushStart),
         2 => Just(Op::FlushStop),
@@ -105,7 +120,13 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(Op::Leave),
         2 => who.clone().prop_map(Op::Readmit),
         1 => (who.clone(), limits()).prop_map(|(who, limits)| Op::SetLimits(who, limits)),
-        3 => (who, any::<bool>()).prop_map(|(who, enabled)| Op::Enable(who, enabled)),
+        3 => (who.clone(), any::<bool>()).prop_map(|(who, enabled)| Op::Enable(who, enabled)),
+        1 => frames_out.clone().prop_map(Op::MaxHeld),
+        1 => frames_out.prop_map(Op::Pool),
+        1 => who.clone().prop_map(Op::Keep),
+        2 => who.clone().prop_map(Op::Unkeep),
+        2 => who.prop_map(Op::Land),
+        1 => prop_oneof![1 => Just(Op::Close), 9 => Just(Op::Dismiss)],
         1 => Just(Op::Pause),
         1 => (0_u64..6).prop_map(Op::SetCapacity),
         1 => Just(Op::ForgetGop),

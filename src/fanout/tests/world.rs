@@ -6,23 +6,37 @@ use std::sync::Weak;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::model::{Got, Guest, Mood};
+use super::model::{Got, Guest, Hands, Model};
 use super::ops::{Op, ops};
-use super::stream::Model;
 use super::*;
 
 /// The thread that serves a consumer.
 struct Server {
     reader: Reader,
-    flight: Option<(Stamp, Frame)>,
+    flight: Option<Flight>,
     /// How often it had been woken when it was last told to wait.
     waits: Option<u64>,
+}
+
+impl Server {
+    /// It waits, and was not woken.
+    fn sleeps(&self) -> bool {
+        self.waits == Some(self.reader.woken.load(Ordering::SeqCst))
+    }
+}
+
+/// A frame that was taken.
+struct Flight {
+    stamp: Stamp,
+    number: u64,
+    /// Nothing when the application has freed it.
+    frame: Option<Frame>,
 }
 
 /// A frame whose consumer was restarted or left.
 struct Stray {
     reader: Reader,
-    stamp: Stamp,
+    flight: Flight,
 }
 
 struct World {
@@ -30,6 +44,8 @@ struct World {
     model: Model,
     servers: Vec<Server>,
     strays: Vec<Stray>,
+    /// Frames that the application keeps, with their numbers.
+    kept: Vec<(u64, Frame)>,
     /// The frames of the current life of the stream.
     frames: Vec<Weak<Body>>,
 }
@@ -41,6 +57,7 @@ impl World {
             model: Model::default(),
             servers: Vec::new(),
             strays: Vec::new(),
+            kept: Vec::new(),
             frames: Vec::new(),
         }
     }
@@ -90,22 +107,42 @@ impl World {
                 self.rig.fan.set_gop_capacity(|| capacity);
                 self.model.larder.set_capacity(capacity);
             }
+            Op::MaxHeld(frames) => {
+                self.rig.fan.set_max_held(|| frames, now);
+                self.model.set_max_held(frames, &self.hands());
+            }
+            Op::Pool(size) => {
+                self.rig.fan.set_pool(size, now);
+                self.model.set_pool(size, &self.hands());
+            }
+            Op::Unkeep(which) => self.unkeep(which),
+            Op::Close => {
+                self.rig.events += 1;
+                let (kind, id) = (Kind::Eos, self.rig.events);
+                self.rig.fan.close(Ev::new(kind, id), now);
+                self.model.close(kind, id);
+            }
+            Op::Dismiss => {
+                let servers = &self.servers;
+                self.model.dismiss(|index| servers[index].sleeps());
+                self.rig.fan.dismiss();
+            }
             Op::ForgetGop => {
                 self.rig.fan.forget_gop();
-                self.model.larder.gop = None;
-                self.model.header = None;
+                self.model.forget_gop();
             }
             Op::Reset => self.reset(),
             Op::Pause => {
                 self.rig.fan.set_playing(false, now);
-                let guests = self.model.guests.iter_mut();
-                guests.for_each(|guest| guest.wants_stand_in = true);
+                self.model.pause();
             }
             Op::Pass(time) => self.rig.now += time,
             Op::FinishStray(which, outcome) => self.finish_stray(which, outcome),
             Op::Take(who)
             | Op::TakeAll(who)
-            | Op::Finish(who, _)
+            | Op::Finish(who, ..)
+            | Op::Keep(who)
+            | Op::Land(who)
             | Op::Activate(who, _)
             | Op::Deactivate(who)
             | Op::Leave(who)
@@ -128,14 +165,16 @@ impl World {
             }
             Op::TakeAll(_) => {
                 while self.take(index) {
-                    self.finish(index, Outcome::Delivered);
+                    self.finish(index, Outcome::Delivered, 0);
                 }
             }
-            Op::Finish(_, outcome) => self.finish(index, outcome),
+            Op::Finish(_, outcome, untold) => self.finish(index, outcome, untold),
+            Op::Keep(_) => self.keep(index),
+            Op::Land(_) => self.land(index),
             Op::Activate(_, linked) => self.activate(index, linked),
             Op::Deactivate(_) => {
                 self.rig.fan.deactivate(id, now);
-                self.model.guests[index].put_to_sleep();
+                self.model.unstaff(index);
             }
             Op::Leave(_) => {
                 let server = self.servers.remove(index);
@@ -161,26 +200,12 @@ impl World {
 
     fn publish(&mut self, info: FrameInfo) {
         let published = self.rig.publish_info(info);
-        self.frames.extend(self.rig.frames.last().cloned());
-        let asks = self.model.publish(info, self.rig.now);
+        if !self.model.closing.is_closed() {
+            self.frames.extend(self.rig.frames.last().cloned());
+        }
+        let asks = self.model.publish(info, self.rig.now, &self.hands());
         assert_eq!(published.request_keyframe, asks, "request for a keyframe");
-        assert_eq!(published.answer == Answer::Ok, self.answers_ok());
-    }
-
-    fn answers_ok(&self) -> bool {
-        let is = |guest: &Guest, reasons: &[DropReason]| match guest.mood {
-            Mood::Shut(reason) => reasons.contains(&reason),
-            _ => false,
-        };
-        let guests = &self.model.guests;
-        let ended = |guest| is(guest, &[DropReason::Eos, DropReason::Error]);
-        let spared = [
-            DropReason::Evicted,
-            DropReason::Flushing,
-            DropReason::Disabled,
-        ];
-        let spared = |guest| is(guest, &spared);
-        self.model.served() || !guests.iter().any(ended) && guests.iter().any(spared)
+        assert_eq!(published.answer == Answer::Ok, self.model.answers_ok());
     }
 
     fn join(&mut self, limits: Limits, keeps_session: bool) {
@@ -207,7 +232,7 @@ impl World {
         let session = self.rig.fan.activate(reader.id, link, self.rig.now);
         self.model.staff(index, linked, self.rig.now);
         // A receiver goes on with the session that it knows until it is told of the next one.
-        let session = match self.model.guests[index].keeps_session {
+        let session = match self.model.guests[index].unsaid.keeps_session {
             true => reader.session,
             false => session,
         };
@@ -225,9 +250,9 @@ impl World {
             let woken = server.reader.woken.load(Ordering::SeqCst);
             assert!(woken > waits, "the thread of an ended run sleeps on");
         }
-        if let Some((stamp, _)) = server.flight {
+        if let Some(flight) = server.flight {
             let reader = server.reader;
-            self.strays.push(Stray { reader, stamp });
+            self.strays.push(Stray { reader, flight });
         }
     }
 
@@ -236,18 +261,19 @@ impl World {
         self.model.reset();
         self.frames.clear();
         for server in &mut self.servers {
-            if let Some((stamp, _)) = server.flight.take() {
+            if let Some(flight) = server.flight.take() {
                 let reader = server.reader.clone();
-                self.strays.push(Stray { reader, stamp });
+                self.strays.push(Stray { reader, flight });
             }
         }
     }
 
     /// Takes once; true if there was something.
     fn take(&mut self, index: usize) -> bool {
-        let flights: Vec<u64> = self.in_flight().collect();
+        let keeps_session = self.model.guests[index].unsaid.keeps_session;
         let server = &mut self.servers[index];
-        if server.flight.is_some() {
+        // The thread of a branch has to bring the one before back first.
+        if server.flight.is_some() && !keeps_session {
             return false;
         }
         let now = self.rig.now;
@@ -264,7 +290,9 @@ impl World {
                 return false;
             }
             (Taken::Superseded(session), Got::Superseded) => server.reader.session = session,
-            (Taken::Evicted, Got::Evicted) | (Taken::Resumed, Got::Resumed) => {}
+            (Taken::Evicted, Got::Evicted)
+            | (Taken::Resumed, Got::Resumed)
+            | (Taken::Cancelled, Got::Cancelled) => {}
             (Taken::Event(event, _), Got::Event(kind, id)) => {
                 assert_eq!((event.kind, event.body.0), (kind, id));
             }
@@ -272,29 +300,36 @@ impl World {
                 assert_eq!(taken.sequence, frame.sequence);
                 assert_eq!((taken.discont, taken.lost_before), (discont, lost));
                 assert_eq!(taken.waited, now - frame.arrived, "wait");
-                let same = |id: &&u64| **id == taken.frame.0;
-                let others = flights.iter().filter(same).count();
-                let held = usize::from(self.model.holds(frame.sequence));
-                assert_eq!(Arc::strong_count(&taken.frame), 1 + others + held);
-                server.flight = Some((taken.stamp, taken.frame));
+                assert_eq!(taken.number, self.model.origin + frame.sequence);
+                server.flight = Some(Flight {
+                    stamp: taken.stamp,
+                    number: taken.number,
+                    frame: Some(taken.frame),
+                });
+                let held = u64::from(self.model.holds(frame.sequence));
+                let others = self.in_hand().filter(|(number, _)| *number == taken.number);
+                let frame = self.servers[index].flight.as_ref();
+                let frame = frame.and_then(|flight| flight.frame.as_ref()).unwrap();
+                let owners = others.count() as u64 + held;
+                assert_eq!(Arc::strong_count(frame) as u64, owners);
             }
             (taken, got) => panic!("got {taken:?} instead of {got:?}"),
         }
         true
     }
 
-    fn finish(&mut self, index: usize, outcome: Outcome) {
+    fn finish(&mut self, index: usize, outcome: Outcome, untold: u64) {
         let server = &mut self.servers[index];
-        let Some((stamp, frame)) = server.flight.take() else {
+        let Some(flight) = server.flight.take() else {
             return;
         };
-        drop(frame);
-        self.rig.finish(&server.reader, stamp, outcome);
+        let id = server.reader.id;
+        self.finish_flight(id, flight, outcome, untold);
         let guest = &mut self.model.guests[index];
         match outcome {
-            Outcome::Delivered => guest.hand_back(),
-            Outcome::Lost(reason) => guest.toss_in_hand(reason, false, flow(reason)),
-            Outcome::Ended(reason) => guest.toss_in_hand(reason, true, flow(reason)),
+            Outcome::Delivered => guest.hand_back(untold),
+            Outcome::Lost(reason) => guest.toss_in_hand(reason, false, flow(reason), untold),
+            Outcome::Ended(reason) => guest.toss_in_hand(reason, true, flow(reason), untold),
         }
     }
 
@@ -302,79 +337,129 @@ impl World {
         if self.strays.is_empty() {
             return;
         }
-        let stray = self.strays.remove(which % self.strays.len());
-        self.rig.finish(&stray.reader, stray.stamp, outcome);
+        let Stray { reader, flight } = self.strays.remove(which % self.strays.len());
+        self.finish_flight(reader.id, flight, outcome, 0);
     }
 
-    /// The frames that consumers have in hand.
-    fn in_flight(&self) -> impl Iterator<Item = u64> {
-        let flights = self
-            .servers
-            .iter()
-            .filter_map(|server| server.flight.as_ref());
-        flights.map(|(_, frame)| frame.0)
+    fn finish_flight(&self, id: ConsumerId, flight: Flight, outcome: Outcome, untold: u64) {
+        drop(flight.frame);
+        let done = Done {
+            stamp: flight.stamp,
+            outcome,
+            flow: match outcome {
+                Outcome::Delivered => 0,
+                Outcome::Lost(reason) | Outcome::Ended(reason) => flow(reason),
+            },
+            untold,
+        };
+        self.rig.fan.finish(id, done, self.rig.now);
     }
+
+    // ---- what the application does with frames ---------------------------------------------
+
+    fn keep(&mut self, index: usize) {
+        let Some(flight) = &self.servers[index].flight else {
+            return;
+        };
+        if let Some(frame) = &flight.frame {
+            self.rig.fan.keep(flight.number);
+            self.kept.push((flight.number, frame.clone()));
+        }
+    }
+
+    fn unkeep(&mut self, which: usize) {
+        if !self.kept.is_empty() {
+            let (number, frame) = self.kept.remove(which % self.kept.len());
+            drop(frame);
+            self.rig.fan.unkeep(number);
+        }
+    }
+
+    fn land(&mut self, index: usize) {
+        let Server { reader, flight, .. } = &mut self.servers[index];
+        if let Some(flight) = flight
+            && flight.frame.take().is_some()
+        {
+            let landed = self.rig.fan.landed(reader.id).unwrap();
+            landed.store(flight.number, Ordering::SeqCst);
+            self.model.guests[index].eat();
+        }
+    }
+
+    /// The frames, with their numbers, that threads and the application have.
+    fn in_hand(&self) -> impl Iterator<Item = (u64, &Frame)> {
+        let servers = self.servers.iter();
+        let flights = servers.filter_map(|server| server.flight.as_ref());
+        let strays = self.strays.iter().map(|stray| &stray.flight);
+        let flights = flights.chain(strays);
+        let flights = flights.filter_map(|one| Some((one.number, one.frame.as_ref()?)));
+        flights.chain(self.kept.iter().map(|(number, frame)| (*number, frame)))
+    }
+
+    fn hands(&self) -> Hands {
+        self.in_hand().map(|(number, _)| number).collect()
+    }
+
+    // ---- what has to be so -----------------------------------------------------------------
 
     fn check(&self) {
         assert!(self.rig.lock_was_free(), "freed or woken under the lock");
-        for (server, guest) in self.servers.iter().zip(&self.model.guests) {
-            self.check_accounts(server, guest);
-            if let Some(waits) = server.waits {
-                let something = !guest.tray.is_empty() || guest.resumption_unsaid;
-                let ready = !self.model.flushing && something;
-                let stopped = !guest.staffed && guest.mood != Mood::Asleep;
-                let ready = ready || guest.expulsion_unsaid || stopped;
-                let woken = server.reader.woken.load(Ordering::SeqCst) > waits;
-                assert!(woken || !ready, "sleeps although there is something");
-            }
+        for (index, guest) in self.model.guests.iter().enumerate() {
+            let server = &self.servers[index];
+            self.check_accounts(index);
+            let ready = guest.has_something(self.model.flushing);
+            assert!(
+                !server.sleeps() || !ready,
+                "sleeps although there is something"
+            );
         }
+        self.check_frames();
+        let totals = self.rig.fan.totals(self.rig.now);
+        let living = self.model.guests.iter().flat_map(|guest| guest.bill.drops);
+        let turned_away = self.model.closing.turned_away;
+        assert_eq!(totals.published, self.model.end + turned_away);
+        assert_eq!(totals.dropped, self.model.parted + living.sum::<u64>());
+        assert_eq!(totals.keyframe_requests, self.model.asked.keyframes);
+    }
+
+    /// A frame lives as long as it is held, and no more are than may.
+    fn check_frames(&self) {
         for (sequence, frame) in self.frames.iter().enumerate() {
             let held = self.model.holds(sequence as u64);
             let id = frame.upgrade().map(|body| body.0);
-            let used = self.in_flight().any(|flight| Some(flight) == id);
+            let used = self.in_hand().any(|(_, frame)| Some(frame.0) == id);
             assert_eq!(id.is_some(), held || used, "frame {sequence}");
         }
-        let totals = self.rig.fan.totals(self.rig.now);
-        let living = self.model.guests.iter().flat_map(|guest| guest.drops);
-        assert_eq!(totals.published, self.model.end);
-        assert_eq!(totals.dropped, self.model.parted + living.sum::<u64>());
-        assert_eq!(totals.keyframe_requests, self.model.keyframe_requests);
+        let hands = self.hands();
+        let pool = self.rig.fan.totals(self.rig.now).pool;
+        assert_eq!(pool.max_held, self.model.max_held());
+        assert_eq!(pool.held, self.model.held(&hands), "frames out");
+        let strays = self.rig.fan.strays() as usize;
+        assert_eq!(strays, self.strays.len(), "frames of sessions before");
     }
 
-    fn check_accounts(&self, server: &Server, guest: &Guest) {
+    fn check_accounts(&self, index: usize) {
         let now = self.rig.now;
+        let (server, Guest { seat, bill, .. }) = (&self.servers[index], &self.model.guests[index]);
         let snapshot = self.rig.fan.snapshot_of(server.reader.id, now).unwrap();
         let ledger = snapshot.ledger;
         assert!(ledger.balances(), "{ledger:?}");
-        assert_eq!(ledger.frames_in, guest.frames_in, "in");
-        assert_eq!(ledger.frames_out, guest.out, "out");
-        assert_eq!(ledger.waiting, guest.level() as u64, "waiting");
-        assert_eq!(ledger.in_flight, u64::from(guest.in_hand.is_some()));
+        assert_eq!(ledger.frames_in, bill.frames_in, "in");
+        assert_eq!(ledger.frames_out, bill.out, "out");
+        assert_eq!(ledger.waiting, self.model.guests[index].level(), "waiting");
+        assert_eq!(ledger.in_flight, u64::from(bill.in_hand.is_some()));
         let drops: Vec<u64> = ledger.dropped.iter().map(|(_, count)| count).collect();
-        assert_eq!(drops, guest.drops, "drops");
-        let bytes: u64 = guest.frames().map(|frame| frame.info.bytes).sum();
-        let start = guest.frames().next().and_then(|frame| frame.info.start);
-        let time = start.map_or(0, |start| self.model.end_time.saturating_sub(start));
-        assert_eq!((snapshot.bytes, snapshot.time), (bytes, time), "levels");
-        assert_eq!(snapshot.events_dropped, guest.events_gone);
-        assert_eq!(snapshot.requested_keyframes, guest.requested_keyframes);
-        assert_eq!(snapshot.flow, guest.flow);
+        assert_eq!(drops, bill.drops, "drops");
+        let levels = self.model.levels(index);
+        assert_eq!((snapshot.bytes, snapshot.time), levels, "levels");
+        assert_eq!(snapshot.events_dropped, bill.events_gone);
+        assert_eq!(snapshot.requested_keyframes, bill.requested_keyframes);
+        assert_eq!(snapshot.flow, seat.flow);
     }
 }
 
 fn flow(reason: DropReason) -> i32 {
     -(reason.index() as i32) - 1
-}
-
-impl Model {
-    /// Some queue or the cache holds the frame.
-    fn holds(&self, sequence: u64) -> bool {
-        let waits = self.guests.iter().flat_map(Guest::frames);
-        let cached = self.larder.gop.iter().flat_map(|(_, items)| items);
-        waits
-            .chain(cached.filter_map(super::model::Item::frame))
-            .any(|frame| frame.sequence == sequence)
-    }
 }
 
 proptest! {
