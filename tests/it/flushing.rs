@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Flushes, releases and stops that meet a thread which is in a branch, or on its way there.
 
+mod relinking;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -178,44 +180,6 @@ fn a_release_does_not_wait_for_what_frees_a_frame() {
     returns("a release", release, || gate.open());
 }
 
-/// A pad is linked to another branch while the one before is asked ALLOCATION.
-#[test]
-fn what_the_branch_before_offers_is_not_taken_for_the_next_ones() {
-    let rig = Rig::started();
-    let gate = Arc::new(Gate::default());
-    let own = gate.clone();
-    let answers = move |query: &mut gst::QueryRef| {
-        let gst::QueryViewMut::Allocation(allocation) = query.view_mut() else {
-            return None;
-        };
-        own.pass();
-        allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
-        Some(true)
-    };
-    let old = rig.consumer_with("a", Some(Box::new(answers)));
-    let is_offered = || {
-        let mut query = gst::query::Allocation::new(Some(&caps(8)), false);
-        assert!(rig.src.peer_query(&mut query));
-        let meta = query.find_allocation_meta::<gst_video::VideoMeta>();
-        meta.is_some()
-    };
-    rig.push(0).unwrap();
-    old.wait_idle();
-    assert!(!is_offered(), "it has not answered yet");
-    gate.wait_came();
-    old.pad.unlink(&old.sink).unwrap();
-    let next = rig.link(old.pad.clone(), None);
-    next.stick();
-    gate.open();
-    rig.push(1).unwrap();
-    wait_for("a frame in the next branch", || next.offsets() == [1]);
-    assert!(
-        !is_offered(),
-        "the next branch is busy, and did not offer it"
-    );
-    next.unstick();
-}
-
 /// As applications do it: a probe lets go of the pad that it is called for.
 #[test]
 fn a_pad_is_released_by_the_thread_that_serves_it() {
@@ -337,132 +301,4 @@ fn seeks_through(branches: &'static str) {
     }
     let stop = move || assert!(pipeline.set_state(gst::State::Null).is_ok());
     returns(branches, stop, || {});
-}
-#[test]
-fn a_successor_of_a_branch_that_hangs_in_a_flush_gets_frames() {
-    let rig = Rig::started();
-    let hung = rig.consumer("a");
-    rig.push(0).unwrap();
-    hung.wait_idle();
-    let hangs = Arc::new(AtomicBool::new(true));
-    let own = hangs.clone();
-    hung.sink
-        .add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
-            let starts = info.event().unwrap().type_() == gst::EventType::FlushStart;
-            while starts && own.load(Ordering::SeqCst) {
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
-            gst::PadProbeReturn::Ok
-        });
-    rig.flush();
-    hung.pad.unlink(&hung.sink).unwrap();
-    let next = rig.link(hung.pad.clone(), None);
-    rig.push_all(1..3);
-    next.wait_idle();
-    let offsets = next.offsets();
-    let stats = next.stats();
-    hangs.store(false, Ordering::SeqCst);
-    assert_eq!(offsets, [1, 2], "{stats}");
-}
-
-#[test]
-fn block_and_relink_brings_each_event_once() {
-    let rig = Rig::started();
-    let consumer = rig.consumer("a");
-    rig.push(0).unwrap();
-    consumer.wait_idle();
-    let (sink, record) = Consumer::sink(None);
-    let (old, new) = (consumer.sink.clone(), sink.clone());
-    consumer
-        .pad
-        .add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, move |pad, _| {
-            pad.unlink(&old).unwrap();
-            pad.link(&new).unwrap();
-            gst::PadProbeReturn::Remove
-        });
-    rig.push_all(1..3);
-    wait_for("frames", || {
-        record
-            .got_all()
-            .iter()
-            .filter(|got| matches!(got, Got::Frame(_)))
-            .count()
-            == 2
-    });
-    rig.push(3).unwrap();
-    consumer.wait_idle();
-    let story: Vec<_> = record
-        .got_all()
-        .iter()
-        .map(|got| match got {
-            Got::Frame(frame) => frame.offset().to_string(),
-            Got::Event(event) => event.type_().name().to_string(),
-        })
-        .collect();
-    assert_eq!(story, ["stream-start", "caps", "segment", "1", "2", "3"]);
-}
-
-/// The end of a flush that waits behind a stuck frame is not for the branch that is linked then; the pad
-/// itself needs it all the same.
-#[test]
-fn a_branch_that_replaces_a_stuck_one_in_a_flush_is_served() {
-    let rig = Rig::started();
-    let stuck = rig.consumer("moves");
-    stuck.stick();
-    rig.push(0).unwrap();
-    stuck.wait_in_flight();
-    rig.flush();
-    stuck.pad.unlink(&stuck.sink).unwrap();
-    let next = rig.link(stuck.pad.clone(), None);
-    stuck.unstick();
-    let mut n = 0;
-    wait_for("a frame", || {
-        n += 1;
-        rig.push(n).unwrap();
-        !next.offsets().is_empty()
-    });
-    let story = next.story();
-    let begins = |story: &[String]| story[..3] == ["stream-start", "caps", "segment"];
-    // The end of the flush may come to it, before all else.
-    let after = story.strip_prefix(&["flush-stop".to_owned()]);
-    assert!(begins(after.unwrap_or(&story)), "{story:?}");
-}
-
-/// The end of a flush waits a moment for a frame to return. The branch that is linked then is not the one
-/// that it was for.
-#[test]
-fn a_branch_that_is_unlinked_while_a_flush_ends_does_not_keep_the_end() {
-    let rig = Rig::started();
-    let stuck = rig.consumer("moves");
-    stuck.stick();
-    rig.push(0).unwrap();
-    stuck.wait_in_flight();
-    let (ending, ends) = mpsc::channel();
-    let sink = rig.tee.static_pad("sink").unwrap();
-    sink.add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
-        let is_stop = |event: &gst::Event| event.type_() == gst::EventType::FlushStop;
-        if info.event().is_some_and(is_stop) {
-            // The test may have failed.
-            let _ = ending.send(());
-        }
-        gst::PadProbeReturn::Ok
-    });
-    let src = rig.src.clone();
-    let flushing = std::thread::spawn(move || flush(&src));
-    ends.recv_timeout(DEADLINE).unwrap();
-    // It may have begun to wait by then; if not, this is like any other flush.
-    std::thread::park_timeout(std::time::Duration::from_millis(5));
-    stuck.pad.unlink(&stuck.sink).unwrap();
-    flushing.join().unwrap();
-    rig.segment();
-    stuck.unstick();
-    let next = rig.link(stuck.pad.clone(), None);
-    let mut n = 0;
-    wait_for("a frame", || {
-        n += 1;
-        rig.push(n).unwrap();
-        !next.offsets().is_empty()
-    });
-    let story = next.story();
-    assert!(story.contains(&"segment".to_owned()), "{story:?}");
 }

@@ -8,7 +8,10 @@
 //! so a fault of timing may take more than one try.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod branches;
+mod checks;
 mod fault;
+mod handler;
 mod ledger;
 mod ops;
 mod receiver;

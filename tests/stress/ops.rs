@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The operations on pads, branches and states, and the draw among all.
+//! The operations on pads, receivers and states, and the draw among all.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::prelude::*;
 
 use crate::fault::{note, wait_until, watch};
+use crate::handler::{self, Errand};
 use crate::receiver::Receiver;
-use crate::sink::Mode;
-use crate::stream;
-use crate::world::{Errand, Feed, World};
+use crate::world::{Feed, World};
+use crate::{branches, checks, stream};
 
 type Operation = fn(&mut World);
 
 /// How often, what.
 const OPERATIONS: [(usize, Operation); 38] = [
     (10, request),
-    (16, link),
-    (6, unlink),
-    (8, relink_blocked),
-    (6, relink_idle),
-    (3, relink_at_once),
+    (16, branches::link),
+    (6, branches::unlink),
+    (8, branches::relink_blocked),
+    (6, branches::relink_idle),
+    (3, branches::relink_at_once),
     (6, release),
     (2, remove),
     (5, toggle_pad),
     (4, restart_pad),
-    (14, change_sink),
-    (4, drop_orphan),
-    (4, restart_branch),
+    (14, branches::change_sink),
+    (4, branches::drop_orphan),
+    (4, branches::restart_branch),
     (2, change_whole),
     (2, restart_tee),
-    (2, pause_branch),
+    (2, branches::pause_branch),
     (10, errand),
     (5, subscribe),
     (4, end_receiver),
@@ -68,13 +67,16 @@ pub(crate) fn step(world: &mut World) {
         }
         at -= weight;
     }
-    world.check();
+    checks::check(world);
     let pause = world.rng.below(6) as u64;
     std::thread::sleep(Duration::from_micros(500 * pause));
 }
 
 /// A consumer that `is_it`, if there is one.
-fn any(world: &mut World, is_it: impl Fn(&crate::world::Consumer) -> bool) -> Option<usize> {
+pub(crate) fn any(
+    world: &mut World,
+    is_it: impl Fn(&crate::world::Consumer) -> bool,
+) -> Option<usize> {
     let found = world
         .consumers
         .iter()
@@ -97,7 +99,7 @@ pub(crate) fn any_tee(world: &mut World) -> usize {
     world.rng.below(count)
 }
 
-fn pad_name(world: &World, consumer: usize) -> String {
+pub(crate) fn pad_name(world: &World, consumer: usize) -> String {
     let pad = &world.consumers[consumer].pad;
     pad.name().into()
 }
@@ -135,121 +137,6 @@ fn request(world: &mut World) {
     }
 }
 
-fn take_branch(world: &mut World, consumer: usize) -> Option<crate::sink::Branch> {
-    let is_coded = world.tees[world.consumers[consumer].tee].is_coded;
-    if !world.orphans.is_empty() && world.rng.once_in(2) {
-        let at = world.rng.below(world.orphans.len());
-        let branch = world.orphans.swap_remove(at);
-        branch.control.unstick();
-        // What is linked during a flush gets its end alone: elements that hold frames do not like that.
-        world.join_calls();
-        if branch.is_free(Duration::from_millis(50)) {
-            return Some(branch);
-        }
-        world.orphans.push(branch);
-    }
-    world.new_branch(is_coded)
-}
-
-fn link(world: &mut World) {
-    let Some(consumer) = any(world, |one| one.branch.is_none()) else {
-        return;
-    };
-    let Some(branch) = take_branch(world, consumer) else {
-        return;
-    };
-    let checks = match world.rng.below(3) {
-        0 => gst::PadLinkCheck::DEFAULT | gst::PadLinkCheck::NO_RECONFIGURE,
-        _ => gst::PadLinkCheck::DEFAULT,
-    };
-    note(format!(
-        "link {} to {} ({}) {checks:?}",
-        pad_name(world, consumer),
-        branch.name,
-        branch.kind
-    ));
-    world.link(consumer, branch, checks);
-}
-
-fn unlink(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    note(format!("unlink {}", pad_name(world, consumer)));
-    let branch = world.unlink(consumer);
-    world.orphans.extend(branch);
-}
-
-fn relink_at_once(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    note(format!("relink {} to the same", pad_name(world, consumer)));
-    if let Some(branch) = world.unlink(consumer) {
-        world.link(consumer, branch, gst::PadLinkCheck::DEFAULT);
-    }
-}
-
-/// As applications change a branch: with the pad blocked.
-fn relink_blocked(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    note(format!("relink {} blocked", pad_name(world, consumer)));
-    let pad = world.consumers[consumer].pad.clone();
-    let (sender, blocked) = std::sync::mpsc::channel();
-    let block = watch("block", || {
-        pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, move |_, _| {
-            let _ = sender.send(());
-            gst::PadProbeReturn::Ok
-        })
-    });
-    // Without data there is no block.
-    let _ = blocked.recv_timeout(Duration::from_millis(30));
-    let old = world.unlink(consumer);
-    world.orphans.extend(old);
-    if let Some(branch) = take_branch(world, consumer) {
-        world.link(consumer, branch, gst::PadLinkCheck::DEFAULT);
-    }
-    if let Some(block) = block {
-        watch("unblock", || pad.remove_probe(block));
-    }
-}
-
-/// The same branch, in an idle probe's callback.
-fn relink_idle(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    note(format!("relink {} idle", pad_name(world, consumer)));
-    let pad = world.consumers[consumer].pad.clone();
-    let (sender, done) = std::sync::mpsc::channel();
-    let is_due = Arc::new(Mutex::new(true));
-    let due = is_due.clone();
-    let probe = watch("add an idle probe", || {
-        pad.add_probe(gst::PadProbeType::IDLE, move |pad, _| {
-            let mut due = due.lock().unwrap();
-            if let Some(peer) = pad.peer()
-                && *due
-            {
-                let _ = pad.unlink(&peer);
-                let _ = pad.link(&peer);
-            }
-            *due = false;
-            let _ = sender.send(());
-            gst::PadProbeReturn::Remove
-        })
-    });
-    let _ = done.recv_timeout(Duration::from_millis(20));
-    // Later it must not be linked: it may have been released.
-    let was_due = watch("an idle probe", || {
-        std::mem::replace(&mut *is_due.lock().unwrap(), false)
-    });
-    if let (Some(probe), true) = (probe, was_due) {
-        pad.remove_probe(probe);
-    }
-}
-
 /// The pad's thread is stopped before its next push, for some time.
 fn block(world: &mut World) {
     let Some(consumer) = any_consumer(world) else {
@@ -277,7 +164,7 @@ fn release(world: &mut World) {
     let mut gone = world.consumers.swap_remove(consumer);
     let tee = world.tees[gone.tee].element.clone();
     watch("release a pad", || tee.release_request_pad(&gone.pad));
-    gone.check_released();
+    checks::check_released(&gone.pad);
     world.orphans.extend(branch);
     world.orphans.extend(gone.branch.take());
 }
@@ -290,7 +177,7 @@ fn remove(world: &mut World) {
     let mut gone = world.consumers.swap_remove(consumer);
     let tee = world.tees[gone.tee].element.clone();
     watch("remove a pad", || tee.remove_pad(&gone.pad)).ok();
-    gone.check_released();
+    checks::check_released(&gone.pad);
     world.orphans.extend(gone.branch.take());
 }
 
@@ -312,73 +199,6 @@ fn restart_pad(world: &mut World) {
     note(format!("restart {}", pad.name()));
     watch("deactivate a pad", || pad.set_active(false)).ok();
     watch("activate a pad", || pad.set_active(true)).ok();
-}
-
-fn change_sink(world: &mut World) {
-    let mode = Mode::any(&mut world.rng);
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    let Some(branch) = &world.consumers[consumer].branch else {
-        return;
-    };
-    note(format!("{} from now on {mode:?}", branch.name));
-    branch.control.set(mode);
-}
-
-fn drop_orphan(world: &mut World) {
-    if world.orphans.is_empty() {
-        return;
-    }
-    let at = world.rng.below(world.orphans.len());
-    if world.orphans[at].hub.is_some() {
-        // Its queue can not be stopped while what all inputs share waits.
-        return;
-    }
-    let branch = world.orphans.swap_remove(at);
-    note(format!("drop {}", branch.name));
-    branch.control.unstick();
-    branch.dispose(&world.pipeline.clone());
-}
-
-/// A branch goes to READY and comes back, unlinked meanwhile as applications have to.
-fn restart_branch(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    note(format!(
-        "restart the branch of {}",
-        pad_name(world, consumer)
-    ));
-    let Some(branch) = world.unlink(consumer) else {
-        return;
-    };
-    branch.control.unstick();
-    if branch.runs_once() {
-        branch.dispose(&world.pipeline.clone());
-        return;
-    }
-    let state = *world.rng.pick(&[gst::State::Null, gst::State::Ready]);
-    let elements = branch.elements.iter().filter(|_| branch.hub.is_none());
-    for element in elements {
-        watch("stop a branch", || element.set_state(state)).ok();
-        watch("start a branch", || element.sync_state_with_parent()).ok();
-    }
-    world.link(consumer, branch, gst::PadLinkCheck::DEFAULT);
-}
-
-fn pause_branch(world: &mut World) {
-    let Some(consumer) = any_linked(world) else {
-        return;
-    };
-    let state = *world.rng.pick(&[gst::State::Paused, gst::State::Playing]);
-    let Some(branch) = &world.consumers[consumer].branch else {
-        return;
-    };
-    note(format!("{} to {state:?}", branch.name));
-    for element in &branch.elements {
-        watch("change a branch", || element.set_state(state)).ok();
-    }
 }
 
 /// The state of the pipeline changes; sources of the driver's begin anew after a stop.
@@ -483,19 +303,6 @@ fn errand(world: &mut World) {
     errands.push_back(errand);
 }
 
-impl Errand {
-    fn name(&self) -> String {
-        match self {
-            Self::ReadAll => "read all".into(),
-            Self::Release(pad) => format!("release {}", pad.name()),
-            Self::Remove(pad) => format!("remove {}", pad.name()),
-            Self::Request(name) => format!("request {name:?}"),
-            Self::Unlink(pad) => format!("unlink {}", pad.name()),
-            Self::Depth(depth) => format!("depth={depth}"),
-        }
-    }
-}
-
 fn subscribe(world: &mut World) {
     if world.receivers.len() >= 3 {
         return;
@@ -534,7 +341,7 @@ fn read_all(world: &mut World) {
     let tee = any_tee(world);
     note(format!("read all of tee{tee}"));
     let element = world.tees[tee].element.clone();
-    watch("read all", || crate::world::read_all(&element));
+    watch("read all", || handler::read_all(&element));
 }
 
 fn progress(world: &mut World) {
@@ -542,10 +349,10 @@ fn progress(world: &mut World) {
         return;
     };
     note(format!("{} has to get frames", pad_name(world, consumer)));
-    world.check_progress(consumer);
+    checks::check_progress(world, consumer);
 }
 
 fn at_rest(world: &mut World) {
     note("all at rest");
-    world.check_at_rest();
+    checks::check_at_rest(world);
 }

@@ -115,6 +115,12 @@ thread_local! {
 }
 
 impl Passage {
+    /// Frames that it saw in this life of the stream.
+    pub(crate) fn own_pushes(&self) -> u64 {
+        let before = self.pushes_before.load(Ordering::SeqCst);
+        self.pushes.load(Ordering::SeqCst) - before
+    }
+
     /// Counts what `pad` pushes.
     pub(crate) fn install(self: &Arc<Self>, pad: &gst::Pad) {
         let passage = self.clone();

@@ -1,39 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One round's pipeline: sources, one or two `dronetee`s, their consumers, what hangs behind them.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::fault::{fault, note, note_world, wait_until, watch};
-use crate::ledger::{self, Told, check_element, count};
+use crate::fault::{note_world, watch};
+use crate::handler::Handler;
 use crate::receiver::Receiver;
 use crate::rng::Rng;
 use crate::sink::{self, Branch};
 use crate::source::{self, Source};
 use crate::witness::{Marks, Passage};
-
-/// What a synchronous bus handler does at the next message.
-pub(crate) enum Errand {
-    ReadAll,
-    Release(gst::Pad),
-    Remove(gst::Pad),
-    Request(Option<String>),
-    Unlink(gst::Pad),
-    Depth(u32),
-}
-
-/// What the bus handler of one element shares with the driver.
-#[derive(Default)]
-pub(crate) struct Handler {
-    pub(crate) errands: Mutex<VecDeque<Errand>>,
-    /// Pads that it requested.
-    pub(crate) requested: Mutex<Vec<gst::Pad>>,
-    pub(crate) told: Told,
-}
 
 /// What feeds a `dronetee`.
 pub(crate) enum Feed {
@@ -58,7 +37,7 @@ pub(crate) struct Consumer {
     pub(crate) branch: Option<Branch>,
     pub(crate) blocks: Vec<gst::PadProbeId>,
     /// It was linked to an element that holds a frame until its other inputs have one too.
-    may_hang: bool,
+    pub(crate) may_hang: bool,
 }
 
 pub(crate) struct World {
@@ -339,239 +318,6 @@ impl World {
                 .store(pushes, Ordering::SeqCst);
         }
     }
-
-    /// What has to hold at any time.
-    pub(crate) fn check(&self) {
-        for (index, tee) in self.tees.iter().enumerate() {
-            let pushes: Vec<_> = self
-                .consumers
-                .iter()
-                .filter(|one| one.tee == index)
-                .map(|one| one.passage.own_pushes())
-                .collect();
-            let (stats, pads) = watch("stats", || check_element(&tee.element));
-            let came = tee.marks.count() - tee.marks_before;
-            let published = count(&stats, "published");
-            if published > came {
-                fault(format!("{came} frames came in, but: {stats}"));
-            }
-            let own = self.consumers.iter().filter(|one| one.tee == index);
-            for (consumer, before) in own.zip(pushes) {
-                let name = consumer.pad.name();
-                let is_it = |pad: &&gst::Structure| pad.get::<String>("pad").unwrap() == name;
-                let Some(pad) = pads.iter().find(is_it) else {
-                    continue;
-                };
-                consumer.check(pad, before);
-                if count(pad, "in") == 0 {
-                    // It has not joined.
-                    continue;
-                }
-                let missed = published as i64 - count(pad, "in") as i64;
-                let known = consumer.passage.missed.lock().unwrap().replace(missed);
-                if let Some(known) = known
-                    && missed > known
-                {
-                    fault(format!(
-                        "frames did not arrive, {known} then {missed} were missed: {pad}"
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Everybody takes, and the pipeline plays.
-    pub(crate) fn mend(&mut self) {
-        self.unblock();
-        // It may never go on after a second stream.
-        self.drop_run_once();
-        self.unstick(true);
-        for branch in self.controls() {
-            branch.control.set(sink::Mode::Takes);
-        }
-        self.join_calls();
-        for tee in &self.tees {
-            let mut errands = tee.handler.errands.lock().unwrap();
-            errands.retain(|errand| !matches!(errand, Errand::Unlink(_)));
-        }
-        watch("play", || self.pipeline.set_state(gst::State::Playing)).ok();
-        for element in self.controls().flat_map(|branch| &branch.elements) {
-            watch("play a branch", || element.sync_state_with_parent()).ok();
-        }
-        for tee in &self.tees {
-            let Feed::Own(source) = &tee.feed else {
-                continue;
-            };
-            source.set_period(Duration::from_millis(2));
-            if source.has_ended() {
-                source.order(source::Order::Stream);
-            }
-        }
-        self.drop_standing();
-    }
-
-    /// Takes out the branches of elements of GStreamer's that keep a push for good.
-    fn drop_standing(&mut self) {
-        let stands =
-            |branch: &Branch| branch.may_stand_still() && !branch.is_free(Duration::from_secs(2));
-        for consumer in 0..self.consumers.len() {
-            if self.consumers[consumer].branch.as_ref().is_some_and(stands) {
-                let branch = self.unlink(consumer);
-                self.orphans.extend(branch);
-            }
-        }
-        let all = self.orphans.drain(..);
-        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(stands);
-        self.orphans = kept;
-        for branch in gone {
-            note(format!("{} stands still", branch.name));
-            branch.dispose(&self.pipeline);
-        }
-    }
-
-    /// A branch that takes gets frames.
-    pub(crate) fn check_progress(&mut self, consumer: usize) {
-        let Some(at) = self.consumers.get(consumer) else {
-            return;
-        };
-        if at.may_hang {
-            return;
-        }
-        let (pad, tee) = (at.pad.clone(), at.tee);
-        let Feed::Own(_) = &self.tees[tee].feed else {
-            return;
-        };
-        self.mend();
-        if let Some(branch) = self.unlink(consumer) {
-            self.orphans.push(branch);
-        }
-        for name in ["max-age", "max-lag", "max-size-time"] {
-            pad.set_property(name, 0_u64);
-        }
-        if pad.find_property("enabled").is_some() {
-            pad.set_property("enabled", true);
-        }
-        if !pad.is_active() {
-            watch("activate", || pad.set_active(true)).ok();
-        }
-        let name = self.name("witness");
-        let branch = sink::plain(&name);
-        let control = branch.control.clone();
-        self.link(consumer, branch, gst::PadLinkCheck::DEFAULT);
-        let element = self.tees[tee].element.clone();
-        let what = || {
-            format!(
-                "{}: a linked sink that takes gets no frames: {} of {}, {:?}",
-                pad.name(),
-                pad.property::<gst::Structure>("stats"),
-                element.property::<gst::Structure>("stats"),
-                element.state(gst::ClockTime::ZERO),
-            )
-        };
-        wait_until(what, || control.taken.load(Ordering::SeqCst) >= 3);
-    }
-
-    /// The source rests, all take: what was pushed is what the accounts say.
-    pub(crate) fn check_at_rest(&mut self) {
-        let is_own = |tee: &Tee| matches!(tee.feed, Feed::Own(_));
-        if !self.tees.iter().all(is_own) {
-            return;
-        }
-        self.mend();
-        let pads = self.consumers.iter().filter(|one| !one.may_hang);
-        let pads: Vec<_> = pads.map(|one| one.pad.clone()).collect();
-        for tee in &self.tees {
-            let Feed::Own(source) = &tee.feed else { return };
-            source.pause();
-        }
-        for pad in &pads {
-            let what = || {
-                format!(
-                    "an empty queue: {}",
-                    pad.property::<gst::Structure>("stats")
-                )
-            };
-            wait_until(what, || {
-                let stats = pad.property::<gst::Structure>("stats");
-                ledger::check_pad(&stats);
-                count(&stats, "in-flight") == 0 && count(&stats, "current-level-buffers") == 0
-            });
-        }
-        for tee in &self.tees {
-            let published = tee.element.property::<u64>("published");
-            let came = tee.marks.count() - tee.marks_before;
-            if published != came {
-                fault(format!("{came} frames came in, {published} were published"));
-            }
-        }
-        self.check();
-        for tee in &self.tees {
-            if let Feed::Own(source) = &tee.feed {
-                source.go_on();
-            }
-        }
-    }
-}
-
-impl Passage {
-    pub(crate) fn own_pushes(&self) -> u64 {
-        let before = self.pushes_before.load(Ordering::SeqCst);
-        self.pushes.load(Ordering::SeqCst) - before
-    }
-}
-
-impl Consumer {
-    /// Compares the accounts with what a probe saw; `before` is what it had seen before them.
-    fn check(&self, stats: &gst::StructureRef, before: u64) {
-        let after = self.passage.own_pushes();
-        let out = count(stats, "out");
-        if out > after {
-            fault(format!("{after} frames were pushed, but: {stats}"));
-        }
-        let lost = ["flushing", "not-linked", "eos", "error"];
-        let lost = lost.map(|reason| count(stats, &format!("dropped-{reason}")));
-        let most = out + count(stats, "in-flight") + lost.iter().sum::<u64>();
-        if before > most {
-            fault(format!("{before} frames were pushed, but: {stats}"));
-        }
-    }
-}
-
-impl Handler {
-    fn run(&self, tee: &gst::Element, errand: Errand) {
-        match errand {
-            Errand::ReadAll => read_all(tee),
-            Errand::Release(pad) => tee.release_request_pad(&pad),
-            Errand::Remove(pad) => drop(tee.remove_pad(&pad)),
-            Errand::Request(name) => {
-                let name = name.unwrap_or_else(|| "src_%u".into());
-                let pad = tee.request_pad_simple(&name);
-                self.requested.lock().unwrap().extend(pad);
-            }
-            Errand::Unlink(pad) => {
-                if let Some(peer) = pad.peer() {
-                    let _ = pad.unlink(&peer);
-                }
-            }
-            Errand::Depth(depth) => tee.set_property("depth", depth),
-        }
-    }
-}
-
-/// Reads every property of the element and of its pads.
-pub(crate) fn read_all(tee: &gst::Element) {
-    check_element(tee);
-    let read = |object: &glib::Object| {
-        for spec in object.list_properties() {
-            if spec.flags().contains(glib::ParamFlags::READABLE) {
-                object.property_value(spec.name());
-            }
-        }
-    };
-    read(tee.upcast_ref());
-    for pad in tee.pads() {
-        read(pad.upcast_ref());
-    }
 }
 
 fn feed_by_elements(pipeline: &gst::Pipeline, is_coded: bool, sink: &gst::Pad) {
@@ -588,17 +334,4 @@ fn feed_by_elements(pipeline: &gst::Pipeline, is_coded: bool, sink: &gst::Pad) {
     let bin = gst::parse::bin_from_description(launch, true).unwrap();
     pipeline.add(&bin).unwrap();
     bin.static_pad("src").unwrap().link(sink).unwrap();
-}
-
-impl Consumer {
-    /// The last accounts of a pad that has left.
-    pub(crate) fn check_released(&self) {
-        let stats = self.pad.property::<gst::Structure>("stats");
-        ledger::check_pad(&stats);
-        for name in ["current-level-buffers", "in-flight"] {
-            if count(&stats, name) != 0 {
-                fault(format!("it was released: {stats}"));
-            }
-        }
-    }
 }
