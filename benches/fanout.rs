@@ -7,15 +7,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod coded;
+#[path = "../tests/it/common/ends.rs"]
+mod ends;
 mod setup;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ends::{counted, nanos, stamped};
 use gst::prelude::*;
 use hdrhistogram::Histogram;
-use setup::{Behaviour, Figures, Kind, Setup, WakeUps, frame, nanos};
+use setup::{Behaviour, Figures, Kind, Setup, WakeUps};
 
 const KINDS: [Kind; 2] = [Kind::Tee, Kind::DroneTee];
 const ROUNDS: usize = 7;
@@ -55,7 +58,7 @@ fn main() {
 fn all_stuck(kind: Kind, consumers: usize) -> Setup {
     let setup = Setup::new(kind, consumers, Behaviour::Stuck);
     for _ in 0..8 {
-        setup.publish(frame(0));
+        setup.publish(stamped(0));
         setup.wait_all_stuck();
     }
     setup
@@ -77,7 +80,7 @@ fn count(kind: &str, consumers: &str, frames: &str) {
 #[inline(never)]
 fn publish_counted(setup: &Setup, frames: u64) {
     for _ in 0..frames {
-        setup.publish(frame(0));
+        setup.publish(stamped(0));
     }
 }
 
@@ -101,7 +104,7 @@ fn stuck() {
                 let frames = 5_000;
                 let begin = Instant::now();
                 for _ in 0..frames {
-                    setup.publish(frame(0));
+                    setup.publish(stamped(0));
                 }
                 times.push(begin.elapsed().as_secs_f64() * 1e6 / f64::from(frames));
             }
@@ -151,7 +154,7 @@ fn latency() {
 fn one_latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
     let figures: Vec<Figures> = (0..3).map(|_| setup::figures()).collect();
     let setup = Setup::new(kind, 3, Behaviour::Measure(figures.clone()));
-    publish_paced(rate, frames, |stamp| setup.publish(frame(stamp)));
+    publish_paced(rate, frames, |stamp| setup.publish(stamped(stamp)));
     setup.wait_measured(u64::from(frames), &figures);
     drop(setup);
     let mut all = setup::histogram();
@@ -202,7 +205,7 @@ fn receivers() {
     let threads: Vec<_> = threads.collect();
     let sink = tee.static_pad("sink").unwrap();
     publish_paced(RATE, FRAMES, |stamp| {
-        sink.chain(frame(stamp)).unwrap();
+        sink.chain(stamped(stamp)).unwrap();
     });
     assert!(sink.send_event(gst::event::Eos::new()));
     let mut histogram = setup::histogram();
@@ -239,7 +242,7 @@ fn alive() {
             for step in 1..=consumers {
                 setup.stick(step);
                 for _ in 0..20 {
-                    setup.publish(setup::counted(&alive));
+                    setup.publish(counted(&alive, vec![0; 16]));
                     setup.wait_stuck(step);
                     most = most.max(alive.load(Ordering::SeqCst));
                 }

@@ -9,8 +9,9 @@ use gst::prelude::*;
 #[path = "../../tests/it/common/video.rs"]
 mod video;
 
+use crate::ends::{begin, leaky_queue, sink_pad};
 use crate::setup::Kind;
-use video::{Coded, H264_B, compare};
+use video::{Coded, H264_B, compare, keyframes};
 
 const FRAMES: u32 = 1_200;
 const RATE: u32 = 500;
@@ -39,41 +40,29 @@ pub(crate) fn coded() {
     }
 }
 
-fn keyframes(frames: &[gst::Buffer]) -> usize {
-    let is_key = |frame: &&gst::Buffer| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT);
-    frames.iter().filter(is_key).count()
-}
-
 /// What a consumer gets that pauses at one frame in 40.
 fn paused(kind: Kind, depth: u32, coded: &Coded) -> Vec<gst::Buffer> {
     let got = Arc::<Mutex<Vec<gst::Buffer>>>::default();
     let record = got.clone();
-    let consumer = gst::Pad::builder(gst::PadDirection::Sink)
-        .name("consumer")
-        .chain_function(move |_, _, buffer| {
-            let mut got = record.lock().unwrap();
-            got.push(buffer);
-            let n = got.len() as u32;
-            drop(got);
-            if n.is_multiple_of(40) {
-                std::thread::sleep(
-                    Duration::from_secs(n.wrapping_mul(2_654_435_761) as u64 % 40 + 1) / RATE,
-                );
-            }
-            Ok(gst::FlowSuccess::Ok)
-        })
-        .event_function(|_, _, _| true)
-        .build();
-    consumer.set_active(true).unwrap();
+    let consumer = sink_pad("consumer", move |buffer| {
+        let mut got = record.lock().unwrap();
+        got.push(buffer);
+        let n = got.len() as u32;
+        drop(got);
+        if n.is_multiple_of(40) {
+            std::thread::sleep(
+                Duration::from_secs(n.wrapping_mul(2_654_435_761) as u64 % 40 + 1) / RATE,
+            );
+        }
+        Ok(gst::FlowSuccess::Ok)
+    });
     let element = match kind {
-        Kind::DroneTee => gst::ElementFactory::make("dronetee").property("depth", depth),
-        _ => gst::ElementFactory::make("queue")
-            .property("max-size-buffers", depth)
-            .property("max-size-bytes", 0u32)
-            .property("max-size-time", 0u64)
-            .property_from_str("leaky", "downstream"),
+        Kind::DroneTee => gst::ElementFactory::make("dronetee")
+            .property("depth", depth)
+            .build()
+            .unwrap(),
+        _ => leaky_queue(depth),
     };
-    let element = element.build().unwrap();
     let src = match kind {
         Kind::DroneTee => element.request_pad_simple("src_%u"),
         _ => element.static_pad("src"),
@@ -81,13 +70,10 @@ fn paused(kind: Kind, depth: u32, coded: &Coded) -> Vec<gst::Buffer> {
     src.unwrap().link(&consumer).unwrap();
     element.set_state(gst::State::Playing).unwrap();
     let sink = element.static_pad("sink").unwrap();
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(sink.send_event(gst::event::StreamStart::new("bench")));
-    assert!(sink.send_event(gst::event::Caps::new(&coded.caps)));
-    assert!(sink.send_event(gst::event::Segment::new(&segment)));
-    let begin = Instant::now();
+    begin(&sink, Some(&coded.caps));
+    let start = Instant::now();
     for (n, frame) in coded.frames.iter().enumerate() {
-        let due = begin + Duration::from_secs(n as u64) / RATE;
+        let due = start + Duration::from_secs(n as u64) / RATE;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         sink.chain(frame.clone()).unwrap();
     }

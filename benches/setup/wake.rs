@@ -51,7 +51,7 @@ fn wait(latest: &AtomicU64) -> Histogram<u64> {
             END => return took,
             stamp if stamp == seen => std::thread::park(),
             stamp => {
-                took.saturating_record(super::nanos() - stamp);
+                took.saturating_record(crate::ends::nanos() - stamp);
                 seen = stamp;
             }
         }

@@ -7,6 +7,8 @@ mod accounts;
 #[path = "common/autopilot.rs"]
 mod autopilot;
 mod common;
+#[path = "common/ends.rs"]
+mod ends;
 #[path = "../../examples/common/rtsp_server.rs"]
 mod rtsp_server;
 #[path = "common/scrape.rs"]

@@ -78,9 +78,7 @@ fn element() -> (gst::Element, FramePublisher) {
 
 fn assert_served(tee: &gst::Element, mut frames: FrameReceiver) {
     let sink = tee.static_pad("sink").unwrap();
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(sink.send_event(gst::event::StreamStart::new("camera")));
-    assert!(sink.send_event(gst::event::Segment::new(&segment)));
+    crate::ends::begin(&sink, None);
     sink.chain(gst::Buffer::from_slice([0; 16])).unwrap();
     assert_eq!(frames.recv_timeout(DEADLINE).unwrap().seq(), 0);
     tee.set_state(gst::State::Null).unwrap();

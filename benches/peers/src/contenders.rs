@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use arcly_stream::{CodecId, MediaFrame, StreamHandle};
@@ -17,7 +17,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{WARM_UP, nanos};
+use crate::WARM_UP;
+use crate::ends::{begin, gray, nanos, stamped};
 
 pub(crate) type Histogram = hdrhistogram::Histogram<u64>;
 /// Publishes a frame with that stamp; dropping it ends the stream.
@@ -82,17 +83,6 @@ pub(crate) const ALL: [Contender; 7] = [
 ];
 
 static PIXELS: [u8; 64] = [0; 64];
-
-/// The same pixels for all; the stamp tells when it was made.
-fn frame(stamp: u64) -> gst::Buffer {
-    static MEMORY: LazyLock<gst::Memory> = LazyLock::new(|| gst::Memory::from_slice(&PIXELS[..]));
-    let mut buffer = gst::Buffer::new();
-    let own = buffer.get_mut().expect("new");
-    own.append_memory(MEMORY.clone());
-    own.set_offset(stamp);
-    own.set_pts(gst::ClockTime::from_nseconds(stamp));
-    buffer
-}
 
 fn histogram() -> Histogram {
     Histogram::new_with_bounds(1, 10_000_000_000, 3).expect("bounds")
@@ -168,16 +158,6 @@ where
 
 // ---- dronetee ------------------------------------------------------------------------------
 
-fn begin(sink: &gst::Pad) {
-    let caps = gst::Caps::builder("video/x-raw")
-        .field("format", "GRAY8")
-        .build();
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(sink.send_event(gst::event::StreamStart::new("bench")));
-    assert!(sink.send_event(gst::event::Caps::new(&caps)));
-    assert!(sink.send_event(gst::event::Segment::new(&segment)));
-}
-
 fn dronetee() -> (gst::Element, Publish, Vec<FrameReceiver>) {
     let tee = gst::ElementFactory::make("dronetee")
         .build()
@@ -187,9 +167,9 @@ fn dronetee() -> (gst::Element, Publish, Vec<FrameReceiver>) {
     let receivers = receivers.collect();
     tee.set_state(gst::State::Playing).expect("state");
     let sink = tee.static_pad("sink").expect("sink");
-    begin(&sink);
+    begin(&sink, Some(&gray()));
     let publish = move |stamp| {
-        sink.chain(frame(stamp)).expect("flow");
+        sink.chain(stamped(stamp)).expect("flow");
     };
     (tee, Box::new(publish), receivers)
 }
@@ -227,7 +207,7 @@ fn broadcast() -> (Publish, Vec<broadcast::Receiver<gst::Buffer>>) {
     let mut receivers = vec![first];
     receivers.resize_with(RECEIVERS, || sender.subscribe());
     let publish = move |stamp| {
-        sender.send(frame(stamp)).expect("receivers");
+        sender.send(stamped(stamp)).expect("receivers");
     };
     (Box::new(publish), receivers)
 }
@@ -301,9 +281,9 @@ fn stream_producer() -> (Publish, Finish) {
         .collect();
     entry.set_state(gst::State::Playing).expect("state");
     let sink = entry.static_pad("sink").expect("sink");
-    begin(&sink);
+    begin(&sink, Some(&gray()));
     let publish = move |stamp| {
-        sink.chain(frame(stamp)).expect("flow");
+        sink.chain(stamped(stamp)).expect("flow");
     };
     let finish = move || {
         entry.set_state(gst::State::Null).expect("state");

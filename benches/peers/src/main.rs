@@ -8,11 +8,13 @@
 //! two, or only some contenders.
 
 mod contenders;
+#[path = "../../../tests/it/common/ends.rs"]
+mod ends;
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use contenders::{ALL, Contender, Histogram};
+use ends::nanos;
 
 /// What the others are compared with: the goal is half of it.
 const STREAM_PRODUCER: &str = "StreamProducer";
@@ -36,11 +38,6 @@ fn main() {
         [rate, frames, rounds] => measure(&contenders, rate, frames, rounds),
         _ => panic!("rate frames rounds"),
     }
-}
-
-fn nanos() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_nanos() as u64
 }
 
 /// p50 and p99 of each round, µs.

@@ -6,13 +6,14 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstdronetee::{FramePublisher, FrameReceiver};
 
 use super::DEADLINE;
+use crate::ends::{begin, counted};
 
 const SUBSCRIBERS: [u64; 3] = [1, 3, 8];
 const SECONDS: usize = 60;
@@ -116,31 +117,9 @@ impl Figures {
     }
 }
 
-/// Pixels that are counted while they live.
-struct Counted {
-    pixels: Vec<u8>,
-    alive: Arc<AtomicU64>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.pixels
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// A frame of its own memory, each page of it written to.
-fn frame(n: u64, alive: &Arc<AtomicU64>) -> gst::Buffer {
-    alive.fetch_add(1, Ordering::SeqCst);
-    let mut buffer = gst::Buffer::from_slice(Counted {
-        pixels: vec![n as u8 | 1; FRAME],
-        alive: alive.clone(),
-    });
+fn frame(n: u64, alive: &Arc<AtomicUsize>) -> gst::Buffer {
+    let mut buffer = counted(alive, vec![n as u8 | 1; FRAME]);
     let own = buffer.get_mut().unwrap();
     own.set_pts(gst::ClockTime::SECOND.mul_div_floor(n, u64::from(RATE)));
     buffer
@@ -196,23 +175,20 @@ fn start(subscribers: u64) -> (gst::Element, gst::Pad, Vec<std::thread::JoinHand
         .height(720)
         .framerate(gst::Fraction::new(RATE as i32, 1))
         .build();
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(sink.send_event(gst::event::StreamStart::new("camera")));
-    assert!(sink.send_event(gst::event::Caps::new(&caps)));
-    assert!(sink.send_event(gst::event::Segment::new(&segment)));
+    begin(&sink, Some(&caps));
     (tee, sink, workers)
 }
 
 fn measure(subscribers: u64) -> Figures {
     let (tee, sink, workers) = start(subscribers);
-    let alive = Arc::<AtomicU64>::default();
+    let alive = Arc::<AtomicUsize>::default();
     let (mut counts, mut resident) = (Vec::new(), Vec::new());
-    let begin = Instant::now();
+    let start = Instant::now();
     for n in 0..SECONDS as u64 * u64::from(RATE) {
-        let due = begin + Duration::from_secs(1) * n as u32 / RATE;
+        let due = start + Duration::from_secs(1) * n as u32 / RATE;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         sink.chain(frame(n, &alive)).unwrap();
-        counts.push(alive.load(Ordering::SeqCst));
+        counts.push(alive.load(Ordering::SeqCst) as u64);
         resident.push(memory("VmRSS:"));
     }
     assert!(sink.send_event(gst::event::Eos::new()));

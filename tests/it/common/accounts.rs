@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use crate::common::{Rig, assert_balanced};
-
-pub(crate) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
+use crate::ends::{Flow, sink_pad};
 
 /// Longer than any test.
 pub(crate) const NEVER: u32 = 3_600_000;
@@ -41,12 +40,7 @@ pub(crate) fn attach(
     chain: impl Fn(gst::Buffer) -> Flow + Send + Sync + 'static,
 ) -> gst::Pad {
     let pad = rig.tee.request_pad_simple(&format!("src_{name}")).unwrap();
-    let sink = gst::Pad::builder(gst::PadDirection::Sink)
-        .name(name)
-        .chain_function(move |_, _, buffer| chain(buffer))
-        .event_function(|_, _, _| true)
-        .build();
-    sink.set_active(true).unwrap();
+    let sink = sink_pad(name, chain);
     pad.link(&sink).unwrap();
     // A link does not keep its peer alive: the handler does, as long as the pad lives.
     pad.connect_unlinked(move |_, peer| assert_eq!(peer, &sink));

@@ -7,6 +7,8 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstdronetee::FramePublisher;
 
+use crate::ends;
+
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Source {
@@ -50,22 +52,13 @@ impl Source {
     }
 
     pub(crate) fn begin(&self, caps: Option<&gst::Caps>) {
-        self.send(gst::event::StreamStart::new("camera"));
-        if let Some(caps) = caps {
-            self.send(gst::event::Caps::new(caps));
-        }
-        self.segment();
-    }
-
-    fn segment(&self) {
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        self.send(gst::event::Segment::new(&segment));
+        ends::begin(&self.sink, caps);
     }
 
     pub(crate) fn flush(&self) {
         self.send(gst::event::FlushStart::new());
         self.send(gst::event::FlushStop::new(true));
-        self.segment();
+        ends::segment(&self.sink);
     }
 
     pub(crate) fn end(&self) {

@@ -88,6 +88,12 @@ pub(crate) struct Coded {
     pub(crate) frames: Vec<gst::Buffer>,
 }
 
+/// How many of the frames need no other.
+pub(crate) fn keyframes(frames: &[gst::Buffer]) -> usize {
+    let is_key = |frame: &&gst::Buffer| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    frames.iter().filter(is_key).count()
+}
+
 /// How many of `pictures` are what they should be, and how many are not.
 pub(crate) fn compare(pictures: &Pictures, reference: &Pictures) -> (usize, usize) {
     let mut right: Vec<_> = pictures

@@ -11,15 +11,10 @@ mod video;
 
 use crate::fan::{ALL, Fan, Kind, Stream};
 use crate::section::{Section, head, rounded};
-use video::{Codec, Coded, H264_B, Pictures, compare};
+use video::{Codec, Coded, H264_B, Pictures, compare, keyframes};
 
 const FRAMES: u32 = 900;
 const RATE: u32 = 500;
-
-fn keyframes(frames: &[gst::Buffer]) -> usize {
-    let is_key = |frame: &&gst::Buffer| !frame.flags().contains(gst::BufferFlags::DELTA_UNIT);
-    frames.iter().filter(is_key).count()
-}
 
 /// What a consumer gets that pauses at one frame in 40.
 fn paused(kind: Kind, depth: u32, coded: &Coded) -> Vec<gst::Buffer> {

@@ -2,10 +2,9 @@
 //! The contenders behind one interface: frames go in, each consumer's thread calls its function with them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use arcly_stream::{CodecId, MediaFrame, StreamHandle};
 use bytes::Bytes;
@@ -14,6 +13,8 @@ use gst_utils::StreamProducer;
 use gstdronetee::FramePublisher;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+
+use crate::ends::{begin, gray, leaky_queue, sink_pad, stamped};
 
 /// What a consumer does with a frame.
 pub(crate) type Take = Box<dyn FnMut(gst::Buffer) + Send>;
@@ -54,64 +55,6 @@ impl Kind {
             Self::WakeUps => "floor: bare wake-ups",
             Self::Append => "floor: append under a lock",
         }
-    }
-}
-
-pub(crate) fn nanos() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_nanos() as u64
-}
-
-/// The same pixels for all; the stamp tells when it was made.
-pub(crate) fn frame(stamp: u64) -> gst::Buffer {
-    static PIXELS: LazyLock<gst::Memory> = LazyLock::new(|| gst::Memory::from_slice([0_u8; 64]));
-    let mut buffer = gst::Buffer::new();
-    let own = buffer.get_mut().expect("new");
-    own.append_memory(PIXELS.clone());
-    own.set_offset(stamp);
-    own.set_pts(gst::ClockTime::from_nseconds(stamp));
-    buffer
-}
-
-pub(crate) fn gray() -> gst::Caps {
-    gst::Caps::builder("video/x-raw")
-        .field("format", "GRAY8")
-        .build()
-}
-
-/// Consumers below a number do not return from a frame.
-#[derive(Default)]
-pub(crate) struct Gate {
-    stuck: Mutex<usize>,
-    opened: Condvar,
-    inside: AtomicUsize,
-}
-
-impl Gate {
-    pub(crate) fn stick(&self, consumers: usize) {
-        *self.stuck.lock().expect("gate") = consumers;
-        self.opened.notify_all();
-    }
-
-    pub(crate) fn pass(&self, index: usize) {
-        let stuck = self.stuck.lock().expect("gate");
-        if index < *stuck {
-            self.inside.fetch_add(1, Ordering::SeqCst);
-            let stays = |stuck: &mut usize| index < *stuck;
-            drop(self.opened.wait_while(stuck, stays).expect("gate"));
-        }
-    }
-
-    /// True if so many are stuck in time.
-    pub(crate) fn wait_stuck(&self, consumers: usize) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while self.inside.load(Ordering::SeqCst) < consumers {
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        true
     }
 }
 
@@ -182,24 +125,12 @@ fn keep(threads: &Threads, thread: JoinHandle<()>) {
     threads.lock().expect("threads").push(thread);
 }
 
-fn begin(sink: &gst::Pad, caps: &gst::Caps) {
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(sink.send_event(gst::event::StreamStart::new("bench")));
-    assert!(sink.send_event(gst::event::Caps::new(caps)));
-    assert!(sink.send_event(gst::event::Segment::new(&segment)));
-}
-
-fn sink_pad(take: Take) -> gst::Pad {
+fn consumer(take: Take) -> gst::Pad {
     let take = Mutex::new(take);
-    let pad = gst::Pad::builder(gst::PadDirection::Sink)
-        .chain_function(move |_, _, buffer| {
-            (take.lock().expect("a consumer"))(buffer);
-            Ok(gst::FlowSuccess::Ok)
-        })
-        .event_function(|_, _, _| true)
-        .build();
-    pad.set_active(true).expect("active");
-    pad
+    sink_pad("consumer", move |buffer| {
+        (take.lock().expect("a consumer"))(buffer);
+        Ok(gst::FlowSuccess::Ok)
+    })
 }
 
 fn make(factory: &str) -> gst::Element {
@@ -224,13 +155,13 @@ fn dronetee(stream: &Stream) -> Fan {
     let element = own_element(stream);
     element.set_state(gst::State::Playing).expect("state");
     let sink = element.static_pad("sink").expect("sink");
-    begin(&sink, &stream.caps);
+    begin(&sink, Some(&stream.caps));
     let requests = element.clone();
     let mut outs = Vec::new();
     Fan {
         publish: into_pad(sink),
         add: Box::new(move |take| {
-            let out = sink_pad(take);
+            let out = consumer(take);
             let pad = requests.request_pad_simple("src_%u").expect("pad");
             pad.link(&out).expect("link");
             outs.push(out);
@@ -246,7 +177,7 @@ fn receivers(stream: &Stream) -> Fan {
     let element = own_element(stream);
     element.set_state(gst::State::Playing).expect("state");
     let sink = element.static_pad("sink").expect("sink");
-    begin(&sink, &stream.caps);
+    begin(&sink, Some(&stream.caps));
     let publisher = FramePublisher::new(&element).expect("a dronetee");
     let threads = Threads::default();
     let kept = threads.clone();
@@ -274,21 +205,15 @@ fn tee(stream: &Stream) -> Fan {
     let tee = make("tee");
     tee.set_state(gst::State::Playing).expect("state");
     let sink = tee.static_pad("sink").expect("sink");
-    begin(&sink, &stream.caps);
+    begin(&sink, Some(&stream.caps));
     let elements = Arc::new(Mutex::new(Vec::new()));
     let (kept, requests, depth) = (elements.clone(), tee.clone(), stream.depth);
     let mut outs = Vec::new();
     Fan {
         publish: into_pad(sink),
         add: Box::new(move |take| {
-            let out = sink_pad(take);
-            let queue = gst::ElementFactory::make("queue")
-                .property("max-size-buffers", depth)
-                .property("max-size-bytes", 0_u32)
-                .property("max-size-time", 0_u64)
-                .property_from_str("leaky", "downstream")
-                .build()
-                .expect("queue");
+            let out = consumer(take);
+            let queue = leaky_queue(depth);
             let src = queue.static_pad("src").expect("src");
             src.link(&out).expect("link");
             queue.set_state(gst::State::Playing).expect("state");
@@ -315,7 +240,7 @@ fn stream_producer(stream: &Stream) -> Fan {
     let producer = StreamProducer::with(&entry, settings);
     entry.set_state(gst::State::Playing).expect("state");
     let sink = entry.static_pad("sink").expect("sink");
-    begin(&sink, &stream.caps);
+    begin(&sink, Some(&stream.caps));
     let pipelines = Arc::new(Mutex::new(Vec::new()));
     let (kept, depth) = (pipelines.clone(), stream.depth);
     Fan {
@@ -456,7 +381,7 @@ fn wake_ups() -> Fan {
                         stamp if stamp == seen => std::thread::park(),
                         stamp => {
                             seen = stamp;
-                            take(frame(stamp));
+                            take(stamped(stamp));
                         }
                     }
                 }

@@ -4,6 +4,8 @@
 
 mod coded;
 mod demo;
+#[path = "../../../../tests/it/common/ends.rs"]
+mod ends;
 mod fan;
 mod measures;
 mod section;

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use hdrhistogram::Histogram;
 
-use crate::fan::{ALL, Fan, Gate, Kind, Stream, frame, nanos};
+use crate::ends::{Gate, counted, nanos, stamped};
+use crate::fan::{ALL, Fan, Kind, Stream};
 use crate::section::{Plot, Section, head, rounded};
 
+/// Of a contender whose consumers may never be stuck.
+const PATIENCE: Duration = Duration::from_secs(2);
 const CONSUMERS: [usize; 4] = [1, 3, 16, 64];
 
 fn numbers(numbers: &[usize]) -> Vec<String> {
@@ -42,19 +45,19 @@ fn stuck(kind: Kind, consumers: usize) -> Option<f64> {
     gate.stick(usize::MAX);
     let fan = gated(kind, consumers, &gate);
     for _ in 0..8 {
-        fan.publish(frame(nanos()));
+        fan.publish(stamped(nanos()));
     }
     let waits = kind != Kind::Append;
-    let are_stuck = !waits || gate.wait_stuck(consumers);
+    let are_stuck = !waits || gate.wait_stuck(consumers, PATIENCE);
     for _ in 0..64 {
-        fan.publish(frame(nanos()));
+        fan.publish(stamped(nanos()));
     }
     let frames = 20_000 / (8 + consumers as u32) + 200;
     let mut times = Vec::new();
     for _ in 0..7 {
         let begin = Instant::now();
         for stamp in 0..frames {
-            fan.publish(frame(u64::from(stamp)));
+            fan.publish(stamped(u64::from(stamp)));
         }
         times.push(begin.elapsed().as_secs_f64() * 1e6 / f64::from(frames));
     }
@@ -141,7 +144,7 @@ fn latency(kind: Kind, rate: u32, frames: u32) -> Histogram<u64> {
     for number in 0..WARM_UP + frames {
         let due = begin + period * number;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        fan.publish(frame(nanos()));
+        fan.publish(stamped(nanos()));
     }
     std::thread::sleep(Duration::from_millis(50));
     fan.stop();
@@ -270,20 +273,6 @@ pub(crate) fn pool() -> Section {
     }
 }
 
-struct Counted(Arc<AtomicUsize>);
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &[0; 16]
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// The most distinct frames that are alive while the consumers get stuck one after the other.
 fn alive(kind: Kind, consumers: usize) -> Option<f64> {
     let alive = Arc::new(AtomicUsize::new(0));
@@ -294,12 +283,11 @@ fn alive(kind: Kind, consumers: usize) -> Option<f64> {
     for step in 1..=consumers {
         gate.stick(step);
         for number in 0..24 {
-            alive.fetch_add(1, Ordering::SeqCst);
-            let mut buffer = gst::Buffer::from_slice(Counted(alive.clone()));
+            let mut buffer = counted(&alive, vec![0; 16]);
             let own = buffer.get_mut().expect("new");
             own.set_pts(gst::ClockTime::from_mseconds((step * 24 + number) as u64));
             fan.publish(buffer);
-            all_stuck &= number < 8 || gate.wait_stuck(step);
+            all_stuck &= number < 8 || gate.wait_stuck(step, PATIENCE);
             most = most.max(alive.load(Ordering::SeqCst));
         }
     }
