@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -150,15 +150,21 @@ pub(crate) fn start_watchdog() {
 /// Where each thread stands, if there is a debugger.
 fn tell_threads() {
     let pid = std::process::id().to_string();
-    let threads = Command::new("gdb")
+    let path = std::env::temp_dir().join(format!("dronetee-stress-{pid}.threads"));
+    // Not through a pipe: this process stands still while the debugger writes.
+    let Ok(file) = std::fs::File::create(&path) else {
+        return;
+    };
+    let _ = Command::new("gdb")
         .args(["-p", &pid, "-batch", "-ex", "thread apply all bt 24"])
-        .output();
-    if let Ok(threads) = threads {
-        let text = String::from_utf8_lossy(&threads.stdout);
-        let is_of_use = |line: &&str| line.starts_with("Thread") || line.starts_with('#');
-        for line in text.lines().filter(is_of_use) {
-            eprintln!("{line}");
-        }
+        .stdout(file)
+        .stderr(Stdio::null())
+        .status();
+    let text = std::fs::read(&path).unwrap_or_default();
+    let _ = std::fs::remove_file(&path);
+    let is_of_use = |line: &&str| line.starts_with("Thread") || line.starts_with('#');
+    for line in String::from_utf8_lossy(&text).lines().filter(is_of_use) {
+        eprintln!("{line}");
     }
 }
 

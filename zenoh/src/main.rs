@@ -5,6 +5,8 @@
 //! until one is there; the thread `sender` takes frames and sends them. zenoh calls back in threads of its own, which
 //! wait for nothing here.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod accounts;
 mod flight;
 mod ground;
