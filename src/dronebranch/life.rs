@@ -21,6 +21,7 @@ use super::CAT;
 use super::content::{self, now};
 use super::contents::Stock;
 use super::course::LifeId;
+use super::feed;
 use super::slot::Slot;
 
 /// What upstream hands over.
@@ -103,7 +104,7 @@ impl Life {
         let life = Arc::new(Self {
             id,
             slot: Slot::new(),
-            feed: feed_pad(id, host),
+            feed: feed::pad(id, host).upcast(),
             stock: OnceLock::new(),
             state_thread: OnceLock::new(),
             feeder: OnceLock::new(),
@@ -395,25 +396,4 @@ fn fail<H: Host>(host: &Weak<H>, life: LifeId, error: glib::Error) {
     if let Some(host) = host.upgrade() {
         host.has_failed(life, error);
     }
-}
-
-/// A pad of the life's own: what its content asks and tells upstream ends with the life. For those who
-/// follow links it continues at the host's.
-fn feed_pad<H: Host>(id: LifeId, host: &Weak<H>) -> gst::Pad {
-    let [events, queries, links] = [host.clone(), host.clone(), host.clone()];
-    gst::Pad::builder(gst::PadDirection::Src)
-        .name(format!("feed_{id}"))
-        .event_function(move |_, _, event| {
-            let host = events.upgrade();
-            host.is_some_and(|host| host.upstream_event(id, event))
-        })
-        .query_function(move |_, _, query| {
-            let host = queries.upgrade();
-            host.is_some_and(|host| host.upstream_query(id, query))
-        })
-        .iterate_internal_links_function(move |_, _| {
-            let host = links.upgrade();
-            gst::Iterator::from_vec(host.map(|host| host.source()).into_iter().collect())
-        })
-        .build()
 }

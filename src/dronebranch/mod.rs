@@ -102,6 +102,7 @@ mod content;
 mod contents;
 mod course;
 #[cfg(feature = "metrics")]
+mod feed;
 mod figures;
 mod gate;
 mod imp;

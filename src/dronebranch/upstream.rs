@@ -7,6 +7,7 @@ use gst::prelude::*;
 /// Types by name: they may be of another copy of the plugin.
 const TEE_PAD: &str = "GstDroneTeePad";
 const BRANCH: &str = "GstDroneBranch";
+pub(super) const FEED_PAD: &str = "GstDroneBranchFeedPad";
 /// A chain of elements that is longer is not followed.
 const MAX_DEPTH: u32 = 64;
 
@@ -77,13 +78,15 @@ fn ended_above(sink: &gst::Pad, depth: u32) -> bool {
     let sinks = match source.parent_element() {
         Some(element) => element.sink_pads(),
         // It feeds the content of a branch around this one.
-        None => source
+        None if is_a(source.upcast_ref(), FEED_PAD) => source
             .iterate_internal_links()
             .next()
             .ok()
             .flatten()
             .into_iter()
             .collect(),
+        // An application's own pad, or one whose element is just giving it up: GStreamer knows no links of these.
+        None => return false,
     };
     !sinks.is_empty()
         && sinks

@@ -144,12 +144,15 @@ impl Told {
         let mut sums = self.sums.lock().unwrap();
         for (reason, counted) in reasons(summary) {
             let sum = sums.entry((pad.clone(), reason.clone())).or_default();
-            if counted == 0 && sum.life < life {
+            // Another pad may have the name by now, of which nothing was told as this.
+            if counted == 0 && (sum.life < life || sum.closed) {
                 sum.count = 0;
             }
             sum.closed = true;
             if sum.count != counted {
                 let told = sum.count;
+                let last = self.last.lock().unwrap();
+                last.iter().for_each(|message| eprintln!("  {message}"));
                 fault(format!(
                     "the messages told {told} as {reason}, but: {summary}"
                 ));

@@ -54,6 +54,34 @@ fn content_that_hangs_in_upstreams_frame_ends_with_the_pipeline() {
 }
 
 #[test]
+fn content_that_hangs_behind_a_pad_of_no_element_fails_like_any_other() {
+    crate::common::init();
+    rude::register();
+    let line = "fakesink async=false dronebranch.( name=branch stop-timeout=1000000 restart-delay-max=1000000 \
+         rudesink mode=push key=padonly )";
+    let flight = Flight::of(line);
+    // As an application or a harness makes one: nothing knows what is upstream of it.
+    let source = gst::Pad::builder(gst::PadDirection::Src)
+        .name("own")
+        .build();
+    source.set_active(true).unwrap();
+    source
+        .link(&flight.branch.request_pad_simple("sink").unwrap())
+        .unwrap();
+    flight.pipeline.set_state(gst::State::Playing).unwrap();
+    source.push_event(gst::event::StreamStart::new("own"));
+    source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<
+        gst::ClockTime,
+    >::new()));
+    let pushing = source.clone();
+    let thread = std::thread::spawn(move || pushing.push(gst::Buffer::with_size(1).unwrap()));
+    flight.wait_count("failures", 1);
+    flight.pipeline.set_state(gst::State::Null).unwrap();
+    rude::release("padonly");
+    let _ = thread.join().unwrap();
+}
+
+#[test]
 fn content_that_hangs_in_its_eos_does_not_hold_up_the_end() {
     for described in [true, false] {
         for content in ["rudesink", "queue ! rudesink", "identity ! rudesink"] {
