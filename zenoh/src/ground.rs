@@ -85,8 +85,8 @@ impl OnWay {
 
 /// What answers who asks for the accounts: JSON.
 pub(crate) type Tell = Arc<dyn Fn() -> String + Send + Sync>;
-/// What is done when a subscriber appears.
-pub(crate) type Appeared = Arc<dyn Fn() + Send + Sync>;
+/// Asks the camera for a keyframe.
+pub(crate) type WantKeyframe = Arc<dyn Fn() + Send + Sync>;
 
 /// Connected, or connecting again by itself.
 pub(crate) struct Ground {
@@ -94,6 +94,7 @@ pub(crate) struct Ground {
     probes: Publisher<'static>,
     health: Publisher<'static>,
     on_way: Arc<OnWay>,
+    want_keyframe: WantKeyframe,
     admin: String,
     _alive: LivelinessToken,
     _queryables: [Queryable<()>; 2],
@@ -116,7 +117,7 @@ impl Ground {
         options: &Options,
         config: &Config,
         tell: Tell,
-        appeared: Appeared,
+        want_keyframe: WantKeyframe,
     ) -> Result<Self> {
         let [session, echo_session] = [
             wait!(zenoh::open(config.clone()))?,
@@ -155,17 +156,6 @@ impl Ground {
         let health = publisher(health_key.clone(), ACCOUNTS, Encoding::APPLICATION_JSON)?;
         let probes = publisher(echo_key, FRAMES, Encoding::ZENOH_BYTES)?;
 
-        let matching = appeared.clone();
-        wait!(
-            frames
-                .matching_listener()
-                .callback(move |status| {
-                    if status.matching() {
-                        matching();
-                    }
-                })
-                .background()
-        )?;
         let answered = health_key.clone();
         let accounts = wait!(
             session
@@ -179,12 +169,12 @@ impl Ground {
                 })
         )?;
         let keyframe_key = key(&format!("{}/keyframe", options.consumer));
-        let answered = keyframe_key.clone();
+        let (answered, wanted) = (keyframe_key.clone(), want_keyframe.clone());
         let keyframe = wait!(
             session
                 .declare_queryable(keyframe_key)
                 .callback(move |query| {
-                    appeared();
+                    wanted();
                     let _ = query.reply(&answered, "requested").wait();
                 })
         )?;
@@ -194,6 +184,7 @@ impl Ground {
             probes,
             health,
             on_way,
+            want_keyframe,
             admin: format!("@/{}/client/metrics", session.zid()),
             _alive: alive,
             _queryables: [accounts, keyframe],
@@ -201,6 +192,10 @@ impl Ground {
             session,
             _echo_session: echo_session,
         })
+    }
+
+    pub(crate) fn want_keyframe(&self) {
+        (self.want_keyframe)();
     }
 
     /// A subscriber is there for frames.

@@ -104,15 +104,15 @@ fn connect(
         let (publisher, accounts) = (flight.publisher.clone(), accounts.clone());
         Arc::new(move || accounts.json(&publisher.health()).unwrap_or_default())
     };
-    let appeared: ground::Appeared = {
+    let want_keyframe: ground::WantKeyframe = {
         let (keyframes, accounts) = (flight.keyframes(), accounts.clone());
-        Arc::new(move || appeared(&keyframes, &accounts))
+        Arc::new(move || want_keyframe(&keyframes, &accounts))
     };
     let (options, ground, stop) = (options.clone(), ground.clone(), stop.clone());
     let thread = spawn("connect", move || {
         let mut told = false;
         while !stop.load(Ordering::Relaxed) {
-            match Ground::connect(&options, &config, tell.clone(), appeared.clone()) {
+            match Ground::connect(&options, &config, tell.clone(), want_keyframe.clone()) {
                 Ok(connected) => {
                     let _ = ground.set(connected);
                     return;
@@ -132,7 +132,7 @@ fn connect(
     Ok(thread)
 }
 
-fn appeared(keyframes: &Keyframes, accounts: &Accounts) {
+fn want_keyframe(keyframes: &Keyframes, accounts: &Accounts) {
     keyframes.request();
     accounts.change(|sender| sender.keyframe_requests += 1);
 }

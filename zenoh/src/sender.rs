@@ -32,6 +32,8 @@ pub(crate) struct Sender {
     lost: u64,
     /// Since when frames are wanted and nothing comes back.
     without_echo: Option<Instant>,
+    /// Frames were sent at the last look that let any be taken.
+    was_open: bool,
 }
 
 /// What the link allows.
@@ -60,6 +62,7 @@ impl Sender {
             format: options.codec.name(),
             lost: 0,
             without_echo: None,
+            was_open: false,
         }
     }
 
@@ -70,6 +73,7 @@ impl Sender {
             if matches!(way, Way::Closed) {
                 continue;
             }
+            self.begin(matches!(way, Way::Open));
             match self.frames.recv_timeout(STEP) {
                 Ok(frame) => self.take(&frame, matches!(way, Way::Open)),
                 Err(RecvError::Empty) => {}
@@ -102,6 +106,18 @@ impl Sender {
         }
         std::thread::sleep(STEP / 10);
         Way::Closed
+    }
+
+    /// Asks for a keyframe when frames begin to be sent: the receivers can decode none before it. One that was asked
+    /// for when the subscriber came would often be taken before the way is open.
+    fn begin(&mut self, is_open: bool) {
+        if is_open
+            && !self.was_open
+            && let Some(ground) = self.ground.get()
+        {
+            ground.want_keyframe();
+        }
+        self.was_open = is_open;
     }
 
     fn take(&mut self, frame: &Frame, is_open: bool) {

@@ -50,12 +50,14 @@ def say(**what):
 
 
 def units(data):
-    """Types of the NAL units of an access unit in Annex B."""
-    types, at = [], data.find(b"\0\0\1")
+    """Types of the NAL units of an access unit in Annex B, and how many slices begin a picture."""
+    types, pictures, at = [], 0, data.find(b"\0\0\1")
     while at >= 0:
         types.append(data[at + 3] & 31)
+        # The first bit of a slice is set if its first macroblock is number 0.
+        pictures += types[-1] in (1, 5) and data[at + 4] >> 7
         at = data.find(b"\0\0\1", at + 3)
-    return types
+    return types, pictures
 
 
 class Receiver:
@@ -68,14 +70,13 @@ class Receiver:
         message = TYPES.deserialize_cdr(sample.payload.to_bytes(), TYPE)
         stamp = message.timestamp.sec * 1_000_000_000 + message.timestamp.nanosec
         assert stamp == captured, (stamp, captured)
-        types = units(message.data.tobytes())
-        pictures = [kind for kind in types if kind in (1, 5)]
+        types, pictures = units(message.data.tobytes())
         # What the sender says that it lost is no gap of the link's.
         gap = 0 if self.expected is None else sequence - lost_before - self.expected
         self.expected = sequence + 1
         say(sequence=sequence, lost_before=lost_before, gap=gap, age=(now - captured) / 1e6,
             bytes=len(message.data), key=5 in types, headers=7 in types and 8 in types,
-            pictures=len(pictures), format=message.format, frame_id=message.frame_id,
+            pictures=pictures, format=message.format, frame_id=message.frame_id,
             encoding=str(sample.encoding), priority=str(sample.priority),
             congestion=str(sample.congestion_control))
 
