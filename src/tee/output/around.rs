@@ -14,6 +14,34 @@ use gst::subclass::prelude::*;
 use crate::tee::helpers::Helpers;
 use crate::tee::{CAT, DroneTeePad, lock};
 
+/// Hands `event` to the branch that is linked. The end of a flush that began with another branch is the pad's own: it
+/// would take the segment from frames that wait in this one.
+pub(super) fn pass(pad: &DroneTeePad, event: gst::Event) {
+    let is_flushing = |pad: &gst::Pad| pad.pad_flags().contains(gst::PadFlags::FLUSHING);
+    let began_elsewhere = || pad.peer().is_some_and(|peer| !is_flushing(&peer));
+    if event.type_() == gst::EventType::FlushStop
+        && is_flushing(pad.upcast_ref())
+        && began_elsewhere()
+    {
+        end_flush(pad);
+    } else {
+        pad.push_event(event);
+    }
+}
+
+/// What GStreamer does to a src pad that passes FLUSH_STOP on.
+fn end_flush(pad: &DroneTeePad) {
+    use gst::EventType::{Eos, Segment, StreamGroupDone};
+    pad.sticky_events_foreach(|event| {
+        let is_over = [Eos, Segment, StreamGroupDone].contains(&event.type_());
+        std::ops::ControlFlow::Continue(match is_over {
+            true => gst::EventForeachAction::Remove,
+            false => gst::EventForeachAction::Keep,
+        })
+    });
+    pad.unset_pad_flags(gst::PadFlags::EOS | gst::PadFlags::FLUSHING);
+}
+
 /// No more events wait for a branch that hangs in one.
 const MAX_WAITING: usize = 256;
 
@@ -99,7 +127,7 @@ impl Lane {
             }
             let Some(event) = self.next() else { break };
             gst::debug!(CAT, obj = pad, "Passing on {event:?} around the stream");
-            pad.push_event(event);
+            pass(pad, event);
         }
     }
 

@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use glib::prelude::*;
 use glib::translate::IntoGlib;
-use gst::prelude::*;
 
-use super::around::Lane;
+use super::around::{self, Lane};
 use super::member::Member;
 use super::peer::{Peer, PeerSlot};
 use super::session::{Baton, Course, Session};
@@ -164,7 +163,7 @@ impl Branch {
         peer.note_flush();
         let is_free = |course: &Arc<_>| Course::wait_idle(course, deadline);
         if peer.flush.wait_delivered(deadline) && course.as_ref().is_none_or(is_free) {
-            pad.push_event(event);
+            around::pass(&pad, event);
             return;
         }
         self.send(&pad, event, |peer| &peer.flush);
