@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Wakers for threads that wait by [`std::thread::park`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -21,6 +22,11 @@ impl Wake for Unpark {
 /// A waker for the running thread.
 pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
+}
+
+/// Wakes a task of the application. A waker that panics is its owner's trouble, not this thread's.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 thread_local! {

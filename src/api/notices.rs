@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A receiver for what is told of a stream.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::facts::{Dropped, Transition};
-use crate::park::with_thread_waker;
+use crate::facts::{DropReason, Dropped, Transition};
+use crate::park::{wake, with_thread_waker};
 use crate::tee::{Notice, Observer};
 
 /// More than this, and notices of the same kind and consumer are joined.
 const MAX_WAITING: usize = 256;
+/// If more than this are left of so many consumers, those of the first ones are summed up.
+const MAX_JOINED: usize = 2048;
 
 /// Gets the notices of one element: what its messages on the bus say, as typed values.
 ///
@@ -23,7 +25,9 @@ const MAX_WAITING: usize = 256;
 ///
 /// It is bounded: if 256 notices wait, those of the same kind and consumer are joined into one. Counts of
 /// drops are added, so that their sum is exact however long this is not read; a joined change of state
-/// goes from the first state to the last; of summaries the last one stays.
+/// goes from the first state to the last; of summaries the last one stays. If that leaves more than 2048,
+/// as hundreds of consumers came and went unread, the oldest make room: their drops are added up by reason
+/// in notices with an empty consumer, and their changes of state and summaries go.
 ///
 /// It does not keep the element alive, and ends when that is gone: a stop and a restart do not end it. It
 /// may be used from any thread, by one at a time, and is a [`Stream`](futures_core::Stream) too. A wait may
@@ -146,8 +150,26 @@ struct Inbox(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     notices: VecDeque<Notice>,
+    /// What the last joining left.
+    joined: usize,
     waker: Option<Waker>,
     ended: bool,
+}
+
+impl Waiting {
+    fn push(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+        // Joining looks at all of them: not before they are twice as many again.
+        if self.notices.len() > MAX_WAITING.max(2 * self.joined) {
+            self.notices = joined(std::mem::take(&mut self.notices));
+            if self.notices.len() > MAX_JOINED {
+                let rest = self.notices.split_off(self.notices.len() - MAX_JOINED / 2);
+                let first = std::mem::replace(&mut self.notices, rest);
+                summed_up(first).for_each(|sum| self.notices.push_front(sum));
+            }
+            self.joined = self.notices.len();
+        }
+    }
 }
 
 impl Inbox {
@@ -166,6 +188,7 @@ impl Inbox {
                 None if waiting.ended => Poll::Ready(None),
                 None => Poll::Pending,
             };
+            waiting.joined = waiting.joined.min(waiting.notices.len());
             let old = match waker {
                 Some(waker) if next.is_pending() => waiting.waker.replace(waker),
                 _ => waiting.waker.take(),
@@ -181,13 +204,10 @@ impl Observer for Inbox {
     fn note(&self, notice: &Notice) {
         let waker = {
             let mut waiting = self.lock();
-            waiting.notices.push_back(notice.clone());
-            if waiting.notices.len() > MAX_WAITING {
-                waiting.notices = joined(std::mem::take(&mut waiting.notices));
-            }
+            waiting.push(notice.clone());
             waiting.waker.take()
         };
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(wake);
     }
 
     fn end(&self) {
@@ -196,42 +216,67 @@ impl Observer for Inbox {
             waiting.ended = true;
             waiting.waker.take()
         };
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(wake);
+    }
+}
+
+/// What notices have in common that are joined.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Dropped(String, String, DropReason),
+    State(String, String),
+    Summary(String, String),
+    GopTruncated,
+    Pool,
+}
+
+impl Kind {
+    fn of(notice: &Notice) -> Self {
+        match notice {
+            Notice::Dropped(one) => {
+                Self::Dropped(one.consumer.clone(), one.pad.clone(), one.reason)
+            }
+            Notice::State(one) | Notice::Evicted(one) => {
+                Self::State(one.consumer.clone(), one.pad.clone())
+            }
+            Notice::Summary(one) => Self::Summary(one.consumer.clone(), one.pad.clone()),
+            Notice::GopTruncated(_) => Self::GopTruncated,
+            Notice::Pool(_) => Self::Pool,
+        }
     }
 }
 
 /// The same, with one of each kind and consumer, in the place of the last of them.
 fn joined(notices: VecDeque<Notice>) -> VecDeque<Notice> {
-    let mut kept: Vec<Notice> = Vec::new();
+    let mut kept: Vec<Option<Notice>> = Vec::new();
+    let mut places = HashMap::new();
     for notice in notices {
-        let older = kept.iter().position(|older| is_joined(older, &notice));
-        let older = older.map(|index| kept.remove(index));
-        kept.push(join(older, notice));
+        let older = places.insert(Kind::of(&notice), kept.len());
+        let older = older.and_then(|place: usize| kept[place].take());
+        kept.push(Some(join(older, notice)));
     }
-    kept.into()
+    kept.into_iter().flatten().collect()
 }
 
-fn is_joined(older: &Notice, newer: &Notice) -> bool {
-    let same_state =
-        |a: &Transition, b: &Transition| (&a.consumer, &a.pad) == (&b.consumer, &b.pad);
-    match (older, newer) {
-        (Notice::Dropped(a), Notice::Dropped(b)) => {
-            (&a.consumer, &a.pad, a.reason) == (&b.consumer, &b.pad, b.reason)
-        }
-        (Notice::State(a) | Notice::Evicted(a), Notice::State(b) | Notice::Evicted(b)) => {
-            same_state(a, b)
-        }
-        (Notice::Summary(a), Notice::Summary(b)) => (&a.consumer, &a.pad) == (&b.consumer, &b.pad),
-        (Notice::GopTruncated(_), Notice::GopTruncated(_)) => true,
-        (Notice::Pool(_), Notice::Pool(_)) => true,
-        _ => false,
+/// What was dropped in all, for each reason; the rest goes.
+fn summed_up(notices: VecDeque<Notice>) -> impl Iterator<Item = Notice> {
+    let mut sums = BTreeMap::<usize, Dropped>::new();
+    for notice in notices {
+        let Notice::Dropped(dropped) = notice else {
+            continue;
+        };
+        let sum = sums.entry(dropped.reason.index());
+        let sum = sum.or_insert_with(|| Dropped::of_several(dropped.reason));
+        sum.count = sum.count.saturating_add(dropped.count);
+        sum.total = sum.count;
     }
+    sums.into_values().map(Notice::Dropped)
 }
 
 fn join(older: Option<Notice>, newer: Notice) -> Notice {
     match (older, newer) {
         (Some(Notice::Dropped(older)), Notice::Dropped(newer)) => Notice::Dropped(Dropped {
-            count: older.count + newer.count,
+            count: older.count.saturating_add(newer.count),
             ..newer
         }),
         (Some(Notice::GopTruncated(older)), Notice::GopTruncated(mut newer)) => {

@@ -11,7 +11,7 @@ use super::state::State;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Dropped {
-    /// The consumer's name.
+    /// The consumer's name; empty where it stands for several, see [`Notices`](crate::Notices).
     pub consumer: String,
     /// Its pad's name.
     pub pad: String,
@@ -31,6 +31,24 @@ pub struct Dropped {
     pub timestamp: Option<Duration>,
     /// The running time of the last one lost.
     pub running_time: Option<Duration>,
+}
+
+impl Dropped {
+    /// Of consumers that are not told apart.
+    pub(crate) fn of_several(reason: DropReason) -> Self {
+        Self {
+            consumer: String::new(),
+            pad: String::new(),
+            reason,
+            count: 0,
+            total: 0,
+            frames_in: 0,
+            frames_out: 0,
+            dropped: 0,
+            timestamp: None,
+            running_time: None,
+        }
+    }
 }
 
 /// A consumer came to another state.

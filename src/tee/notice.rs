@@ -64,9 +64,10 @@ impl Notice {
         })
     }
 
-    /// The consumer that it is about; `None` where it is about the stream.
+    /// The consumer that it is about; `None` where it is about the stream, or stands for several.
     pub fn consumer(&self) -> Option<&str> {
         match self {
+            Self::Dropped(dropped) if dropped.consumer.is_empty() => None,
             Self::Dropped(dropped) => Some(&dropped.consumer),
             Self::State(transition) | Self::Evicted(transition) => Some(&transition.consumer),
             Self::Summary(health) => Some(&health.consumer),

@@ -79,4 +79,5 @@ mod stream;
 mod summaries;
 mod tracer;
 mod waiting;
+mod wakers;
 mod zero_copy;

@@ -174,6 +174,37 @@ fn sums_are_exact_though_nothing_is_read() {
     assert!(all.len() <= 256, "{}", all.len());
 }
 
+/// Consumers with ever new names come and go, and nothing is read.
+#[test]
+fn notices_of_consumers_without_end_are_bounded() {
+    let source = Source::started(None);
+    let mut notices = source.publisher.notices().unwrap();
+    let mut reader = source.publisher.notices().unwrap();
+    const CLIENTS: u64 = 1500;
+    for n in 0..CLIENTS {
+        let consumer = source.publisher.consumer(&format!("client-{n}")).depth(1);
+        let frames = consumer.subscribe().unwrap();
+        (0..3).for_each(|_| source.publish());
+        drop(frames);
+        while !matches!(reader.recv_timeout(DEADLINE).unwrap(), Notice::Summary(_)) {}
+    }
+    let all: Vec<_> = std::iter::from_fn(|| notices.try_recv().ok()).collect();
+    assert!(all.len() <= 4096, "{}", all.len());
+    let counts = |reason| {
+        let of_reason = all.iter().filter_map(|notice| match notice {
+            Notice::Dropped(one) if one.reason == reason => Some(one.count),
+            _ => None,
+        });
+        of_reason.sum::<u64>()
+    };
+    assert_eq!(counts(DropReason::Slow), 2 * CLIENTS);
+    assert_eq!(counts(DropReason::Flushing), CLIENTS);
+    // The first ones are summed up, the last ones told apart.
+    assert_eq!(all[0].consumer(), None);
+    let last = all.last().unwrap().consumer();
+    assert_eq!(last, Some(format!("client-{}", CLIENTS - 1).as_str()));
+}
+
 #[test]
 fn notices_go_on_over_a_restart_and_end_with_the_element() {
     let source = Source::started(None);
