@@ -116,15 +116,13 @@ impl Stop {
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The waker is woken by [`stop()`](Self::stop), or it is too late for that.
-    fn register(&self, waker: &Waker) {
-        let mut waiting = self.waiting();
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
+    /// Parks the thread until its `waker` is woken, also by [`stop()`](Self::stop). Only meanwhile the
+    /// waker is known here: a sink may drive by the same `Stop` itself, or panic.
+    fn park(&self, waker: &Waker) {
+        self.waiting().push(waker.clone());
+        if !self.is_stopped() {
+            std::thread::park();
         }
-    }
-
-    fn forget(&self, waker: &Waker) {
         self.waiting().retain(|known| !known.will_wake(waker));
     }
 }
@@ -135,14 +133,9 @@ pub(super) fn drive_to<S: FrameSink>(
     sink: &mut S,
     stop: &Stop,
 ) -> Result<Driven, S::Error> {
-    with_thread_waker(|waker| {
-        stop.register(waker);
-        let driven = drive(poll, sink, stop, waker);
-        stop.forget(waker);
-        let driven = driven?;
-        sink.end()?;
-        Ok(driven)
-    })
+    let driven = with_thread_waker(|waker| drive(poll, sink, stop, waker))?;
+    sink.end()?;
+    Ok(driven)
 }
 
 fn drive<S: FrameSink>(
@@ -155,7 +148,7 @@ fn drive<S: FrameSink>(
         match poll(waker) {
             Poll::Ready(Ok(frame)) => sink.frame(frame)?,
             Poll::Ready(Err(reason)) => return Ok(Driven::Closed(reason)),
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => stop.park(waker),
         }
     }
     Ok(Driven::Stopped)

@@ -29,6 +29,7 @@ mod coded_streams;
 mod dashboard;
 mod demo;
 mod docs;
+mod driven_sinks;
 mod driving;
 mod dronebranch;
 mod endings;
