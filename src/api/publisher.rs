@@ -156,7 +156,7 @@ impl FramePublisher {
     }
 
     /// The frames that the element keeps for late joiners (`gop-cache`): from the last keyframe on; none
-    /// if it keeps none. No consumer is added, and nothing is counted; the frames count as `held`. Does not
+    /// if it keeps none, and after a stop. No consumer is added, and nothing is counted; the frames count as `held`. Does not
     /// block.
     pub fn replay(&self) -> Vec<Frame> {
         let kept = self.tee().map(|tee| tee.imp().replay());
@@ -188,9 +188,9 @@ impl FramePublisher {
     /// dropped as [`DropReason::Eos`](crate::DropReason::Eos), and upstream is answered EOS. A consumer
     /// that joins later is closed at once. Does not block; a second call does nothing.
     ///
-    /// The next start of the element (READY→PAUSED) is a new stream, which is open. Of an element that is
-    /// not running, receivers that wait for its start are told that there is none
-    /// ([`CloseReason::Failed`]).
+    /// The next start of the element (READY→PAUSED) is a new stream, which is open; one that has begun is
+    /// closed. Of an element that is not running, receivers that wait for its start are told that there is
+    /// none ([`CloseReason::Failed`]).
     pub fn close(&self) {
         if let Ok(tee) = self.tee() {
             tee.imp().close(CloseReason::PublisherClosed);

@@ -42,7 +42,7 @@ pub struct FrameReceiver {
     begun: bool,
     /// EOS, or evicted: closed until the stream begins anew.
     ended: Option<CloseReason>,
-    /// What was told last, until there is a frame.
+    /// What was told last, until a call waits again.
     closed: Option<CloseReason>,
 }
 
@@ -179,8 +179,8 @@ impl FrameReceiver {
         self.place.set("enabled", enabled);
     }
 
-    /// Why the last call gave no frame, if that is because the stream is over; `None` once there is a
-    /// frame again, after a restart. Does not block.
+    /// Why the last call gave no frame, if that is because the stream is over; `None` once a call waits
+    /// for a frame again, after a restart. Does not block.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.closed
     }
@@ -288,9 +288,10 @@ impl FrameReceiver {
         waker: &mut Option<Waker>,
     ) -> Poll<Result<Frame, CloseReason>> {
         let next = self.poll_next_frame(waker);
-        if let Poll::Ready(frame) = &next {
-            self.closed = frame.as_ref().err().copied();
-        }
+        self.closed = match &next {
+            Poll::Ready(frame) => frame.as_ref().err().copied(),
+            Poll::Pending => None,
+        };
         next
     }
 

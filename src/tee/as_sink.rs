@@ -52,6 +52,10 @@ impl BinSide {
         self.role.set_running(runs, element.upcast_ref());
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.role.is_running()
+    }
+
     pub(super) fn set_playing(&self, element: &DroneTee, playing: bool) {
         if let Some(end) = self.role.set_playing(playing) {
             post_end(element, &end);

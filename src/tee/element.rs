@@ -427,12 +427,14 @@ impl DroneTee {
     /// Ends the stream for all consumers, with what tells a receiver why. The next start is a new
     /// stream.
     pub(crate) fn close(&self, reason: CloseReason) {
-        if !self.runs() {
+        let bin_side = &self.voices().bin_side;
+        // The state of an element that starts is still READY when its receivers wait for frames.
+        if !bin_side.is_running() {
             // A receiver that waits for the start learns that there is none.
             return self.stream.dismiss();
         }
         let end = closing_event(reason);
-        self.voices().bin_side.note(&end);
+        bin_side.note(&end);
         self.stream.close(Item::Event(end), now());
     }
 
@@ -486,6 +488,8 @@ impl DroneTee {
         } = self.voices();
         bin_side.set_running(&self.obj(), false);
         self.stream.end_watch();
+        // Its buffers go back to upstream, which may have to give up its memory.
+        self.stream.forget_gop();
         let deadline = Instant::now() + STOP_PATIENCE;
         for pad in pads::all(&self.obj()) {
             if !pad.imp().wait_left(deadline) {

@@ -230,6 +230,10 @@ impl AsSink {
         }
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.role).runs
+    }
+
     pub(super) fn is_sink(&self) -> bool {
         lock(&self.role).is_sink
     }

@@ -238,6 +238,48 @@ fn a_stream_is_terminated_from_its_end_until_it_begins_anew() {
     assert_eq!(frames.state(), State::Evicted);
 }
 
+/// Between polls of a task nothing tells that it waits, but for this.
+#[test]
+fn a_stream_that_waits_anew_is_not_terminated() {
+    let source = Source::started(None);
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    source.end();
+    assert!(frames.recv().is_none());
+    assert!(frames.is_terminated());
+    source.set(gst::State::Null);
+    source.set(gst::State::Playing);
+    assert_eq!(frames.try_recv().unwrap_err(), RecvError::Empty);
+    // `select!` would leave it out, for good where nothing else wakes the task.
+    assert!(!frames.is_terminated());
+    assert_eq!(frames.close_reason(), None);
+}
+
+/// The state of the element is READY yet, when its pads are active already.
+#[test]
+fn a_close_while_the_element_starts_is_a_close() {
+    let source = Source::idle();
+    let bus = gst::Bus::new();
+    source.tee.set_bus(Some(&bus));
+    let branch = source.tee.request_pad_simple("src_branch").unwrap();
+    let sink = gst::Pad::builder(gst::PadDirection::Sink).name("sink");
+    branch.link(&sink.build()).unwrap();
+    let publisher = source.publisher.clone();
+    bus.set_sync_handler(move |_, message| {
+        if let gst::MessageView::StreamStatus(status) = message.view()
+            && status.get().0 == gst::StreamStatusType::Create
+        {
+            assert!(publisher.element().unwrap().current_state() < gst::State::Paused);
+            publisher.close();
+        }
+        gst::BusSyncReply::Drop
+    });
+    let mut frames = source.publisher.subscribe("a").unwrap();
+    source.set(gst::State::Playing);
+    let error = frames.recv_timeout(DEADLINE).unwrap_err();
+    assert_eq!(error, closed(CloseReason::PublisherClosed));
+    assert_eq!(source.publisher.state(), StreamState::Closed);
+}
+
 /// All ends at once, with threads that receive, publish, stop and start: nothing hangs, and what each
 /// counted adds up.
 #[test]

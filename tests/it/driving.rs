@@ -55,6 +55,18 @@ fn what_is_kept_can_be_had_as_frames() {
     assert!(source.publisher.replay().is_empty());
 }
 
+/// A camera has to free its buffers before it can be opened again.
+#[test]
+fn what_is_kept_goes_with_a_stop() {
+    let source = kept();
+    let mut buffer = coded(6, false);
+    source.publish_buffer(buffer.clone());
+    source.set(gst::State::Ready);
+    assert!(buffer.get_mut().is_some());
+    assert!(source.publisher.replay().is_empty());
+    assert_eq!(source.publisher.health().held, 0);
+}
+
 #[test]
 fn a_consumer_may_join_without_what_is_kept() {
     let source = kept();
