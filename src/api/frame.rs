@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::error::Error;
-use super::plane::{Layout, Plane};
+use super::plane::{Layout, Plane, Region};
 use super::reference::ReferenceTimestamp;
 use crate::fanout::Kept;
 use crate::tee::{Handle, Item, Replayed, now};
@@ -132,12 +132,18 @@ impl Frame {
     }
 
     /// When the frame was captured by another clock, where the buffer says so: the first of its
-    /// reference timestamps.
+    /// [`reference_timestamps()`](Self::reference_timestamps).
     ///
     /// `rtspsrc add-reference-timestamp-meta=true` adds the camera's NTP time.
     pub fn reference_timestamp(&self) -> Option<ReferenceTimestamp> {
-        let meta = self.buffer.meta::<gst::ReferenceTimestampMeta>()?;
-        Some(ReferenceTimestamp::new(&meta))
+        self.reference_timestamps().next()
+    }
+
+    /// All reference timestamps of the frame, in the order in which upstream has added them: the
+    /// camera's NTP time among others, for example.
+    pub fn reference_timestamps(&self) -> impl Iterator<Item = ReferenceTimestamp> + '_ {
+        let metas = self.buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+        metas.map(|meta| ReferenceTimestamp::new(&meta))
     }
 
     /// False for a delta frame, which needs every frame back to the last keyframe; true for every
@@ -232,7 +238,8 @@ impl Frame {
         info.map_or(0, |info| info.n_planes() as usize)
     }
 
-    /// A plane with its rows, mapped and not copied.
+    /// A plane with its rows, mapped and not copied. A crop that the buffer asks for (its
+    /// `VideoCropMeta`) is applied: these are the rows of the picture that is to be shown.
     ///
     /// Only the memory that the plane is in is mapped, by this call, which can take its time where it
     /// is a device's.
@@ -240,16 +247,17 @@ impl Frame {
     /// # Errors
     ///
     /// [`Error::NotRawVideo`], [`Error::NoSuchPlane`], [`Error::Layout`] (among others of tiled
-    /// formats, and of `DMA_DRM`), [`Error::Map`], or [`Error::SeveralMemories`] if the plane itself is
+    /// formats, of `DMA_DRM`, and where a crop begins within a chroma sample), [`Error::Map`], or [`Error::SeveralMemories`] if the plane itself is
     /// in more than one.
     pub fn plane(&self, plane: usize) -> Result<Plane, Error> {
         let info = self.video_info().ok_or(Error::NotRawVideo)?;
+        let region = Region::of(&self.buffer, info)?;
         let Layout {
             offset,
             size,
             least,
             geometry,
-        } = Layout::of(info, plane)?;
+        } = Layout::of(info, plane, region)?;
         self.check_meta(info)?;
         let (memories, skip) = self
             .buffer
@@ -281,7 +289,8 @@ impl Frame {
     }
 
     /// The frame for code that is written against `gstreamer-video`, with all planes mapped, tiled
-    /// formats too. It borrows the frame; strides and offsets are this buffer's.
+    /// formats too. It borrows the frame; strides and offsets are this buffer's. It is the whole picture
+    /// in memory, also where the buffer asks for a crop.
     ///
     /// # Errors
     ///

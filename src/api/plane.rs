@@ -128,6 +128,7 @@ impl<'a> IntoIterator for &'a Plane {
 }
 
 /// The rows of a [`Plane`], from the top down. Made by [`Plane::rows`].
+#[must_use = "iterators are lazy"]
 #[derive(Debug, Clone)]
 pub struct Rows<'a> {
     plane: &'a Plane,
@@ -171,6 +172,56 @@ pub(super) struct Geometry {
     pixel_stride: Option<usize>,
 }
 
+/// The part of the picture that is to be shown, in pixels and rows: all of it, or what a crop leaves.
+#[derive(Clone, Copy)]
+pub(super) struct Region {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Region {
+    /// Of the pictures of `info`, of which `buffer` is one.
+    pub(super) fn of(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Result<Self, Error> {
+        let (all_columns, all_rows) = (info.width(), info.field_height());
+        let Some(crop) = buffer.meta::<gst_video::VideoCropMeta>() else {
+            return Ok(Self {
+                x: 0,
+                y: 0,
+                width: all_columns,
+                height: all_rows,
+            });
+        };
+        let (x, y, width, height) = crop.rect();
+        let meta = buffer.meta::<gst_video::VideoMeta>();
+        let (columns, rows) = match meta {
+            Some(meta) if all_rows == info.height() => (meta.width(), meta.height()),
+            _ => (all_columns, all_rows),
+        };
+        let fits = |start: u32, length: u32, all: u32| {
+            length > 0 && start.checked_add(length).is_some_and(|end| end <= all)
+        };
+        match fits(x, width, columns) && fits(y, height, rows) && is_whole_sample(info, x, y) {
+            true => Ok(Self {
+                x,
+                y,
+                width,
+                height,
+            }),
+            false => Err(Error::Layout),
+        }
+    }
+}
+
+/// In each component, a sample begins at this pixel.
+fn is_whole_sample(info: &gst_video::VideoInfo, x: u32, y: u32) -> bool {
+    let format = info.format_info();
+    let subsampled = format.w_sub().iter().zip(format.h_sub());
+    let mut own = subsampled.take(info.n_components() as usize);
+    own.all(|(across, down)| x.trailing_zeros() >= *across && y.trailing_zeros() >= *down)
+}
+
 /// Where a plane lies in the bytes of its buffer.
 pub(super) struct Layout {
     pub(super) offset: usize,
@@ -182,8 +233,12 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Of a plane of `info`, by the strides and offsets in it.
-    pub(super) fn of(info: &gst_video::VideoInfo, plane: usize) -> Result<Self, Error> {
+    /// Of a plane of `info`, by the strides and offsets in it; of its `region` only.
+    pub(super) fn of(
+        info: &gst_video::VideoInfo,
+        plane: usize,
+        region: Region,
+    ) -> Result<Self, Error> {
         let planes = info.offset().iter().zip(info.stride());
         let (offset, stride) = planes.take(info.n_planes() as usize).nth(plane).ok_or(
             // Opaque formats (DMA_DRM) have none.
@@ -197,27 +252,36 @@ impl Layout {
         }
         // Rows from the bottom up have a negative stride.
         let stride = usize::try_from(*stride).map_err(|_| Error::Layout)?;
-        let geometry = Geometry::of(info, plane, stride);
-        let Geometry {
-            height, row_bytes, ..
-        } = geometry;
-        let size = stride.checked_mul(height).filter(|size| *size > 0);
-        let size = size.ok_or(Error::Layout)?;
-        offset.checked_add(size).ok_or(Error::Layout)?;
-        if row_bytes > stride {
+        let (geometry, begin) = Geometry::of(info, plane, stride, region).ok_or(Error::Layout)?;
+        let (above, left) = begin;
+        let all = stride.checked_mul(geometry.height);
+        let all = all.filter(|all| *all > 0).ok_or(Error::Layout)?;
+        if left + geometry.row_bytes > stride {
             return Err(Error::Layout);
         }
+        let size = all - left;
+        let begin = above.checked_mul(stride).and_then(|above| {
+            let begin = offset.checked_add(above)?.checked_add(left)?;
+            begin.checked_add(size).is_some().then_some(begin)
+        });
         Ok(Self {
-            offset: *offset,
+            offset: begin.ok_or(Error::Layout)?,
             size,
-            least: size - stride + row_bytes,
+            least: all - stride + geometry.row_bytes,
             geometry,
         })
     }
 }
 
 impl Geometry {
-    fn of(info: &gst_video::VideoInfo, plane: usize, stride: usize) -> Self {
+    /// With the rows above the region, and the bytes left of it. `None` where a row does not begin at a
+    /// whole byte.
+    fn of(
+        info: &gst_video::VideoInfo,
+        plane: usize,
+        stride: usize,
+        region: Region,
+    ) -> Option<(Self, (usize, usize))> {
         let format = info.format_info();
         let components = 0..info.n_components() as usize;
         let own: SmallVec<[usize; 4]> = components
@@ -226,24 +290,31 @@ impl Geometry {
         let first = match own.first() {
             Some(first) if !(format.has_palette() && plane == 1) => first,
             // 256 colours, one after the other.
-            _ => return Self::of_palette(stride),
+            _ => return Some((Self::of_palette(stride), (0, 0))),
         };
-        let pixels = |c: &usize| format.scale_width(*c as u8, info.width()) as usize;
+        let pixels = |c: &usize| format.scale_width(*c as u8, region.width) as usize;
+        let rows = |rows: u32| format.scale_height(*first as u8, rows) as usize;
         let apart = |c: &usize| usize::try_from(format.pixel_stride()[*c]).unwrap_or_default();
         let pixel_stride = Some(apart(first)).filter(|apart| *apart > 0);
         // All samples of a pixel and what fills it up: an odd width of YUY2 has a chroma sample more.
         let needed = own.iter().map(|c| pixels(c) * apart(c)).max();
         let row_bytes = match pixel_stride {
             Some(_) => needed.unwrap_or(stride),
-            None => packed_stride(info, plane).map_or(stride, |packed| packed.min(stride)),
+            None => packed_stride(info, plane, region).map_or(stride, |packed| packed.min(stride)),
         };
-        Self {
+        let left = match pixel_stride {
+            _ if region.x == 0 => 0,
+            Some(apart) => format.scale_width(*first as u8, region.x) as usize * apart,
+            None => return None,
+        };
+        let geometry = Self {
             stride,
             width: pixels(first),
-            height: format.scale_height(*first as u8, info.field_height()) as usize,
+            height: rows(region.height),
             row_bytes,
             pixel_stride,
-        }
+        };
+        Some((geometry, (rows(region.y), left)))
     }
 
     fn of_palette(stride: usize) -> Self {
@@ -259,8 +330,8 @@ impl Geometry {
 
 /// The stride of the format itself, where pixels are not whole bytes apart: its rows take so many
 /// bytes at most.
-fn packed_stride(info: &gst_video::VideoInfo, plane: usize) -> Option<usize> {
-    let plain = gst_video::VideoInfo::builder(info.format(), info.width(), info.height());
+fn packed_stride(info: &gst_video::VideoInfo, plane: usize, region: Region) -> Option<usize> {
+    let plain = gst_video::VideoInfo::builder(info.format(), region.width, region.height);
     let stride = *plain.build().ok()?.stride().get(plane)?;
     usize::try_from(stride).ok()
 }

@@ -26,6 +26,7 @@ impl Future for Next<'_> {
 
 /// Blocks for each frame as [`FrameReceiver::recv`] does, until that returns `None`. Made by
 /// [`FrameReceiver::iter`].
+#[must_use = "iterators are lazy"]
 #[derive(Debug)]
 pub struct Iter<'a> {
     pub(super) frames: &'a mut FrameReceiver,
@@ -41,6 +42,7 @@ impl Iterator for Iter<'_> {
 
 /// Gives the frames that are there as [`FrameReceiver::try_recv`] does, and never blocks. Made by
 /// [`FrameReceiver::try_iter`].
+#[must_use = "iterators are lazy"]
 #[derive(Debug)]
 pub struct TryIter<'a> {
     pub(super) frames: &'a mut FrameReceiver,
@@ -56,6 +58,7 @@ impl Iterator for TryIter<'_> {
 
 /// Blocks for each frame, and releases the consumer when it is dropped. Made by
 /// `for frame in frames`.
+#[must_use = "iterators are lazy"]
 #[derive(Debug)]
 pub struct IntoIter {
     frames: FrameReceiver,

@@ -124,3 +124,48 @@ fn the_camera_s_time_is_told_where_the_buffer_has_it() {
     let plain = taken(&source, gst::Buffer::from_slice([0; 4]));
     assert_eq!(plain.reference_timestamp(), None);
 }
+
+#[test]
+fn all_reference_timestamps_are_told() {
+    let source = Source::started(None);
+    let references = ["timestamp/x-drone", "timestamp/x-ntp", "timestamp/x-unix"];
+    let mut buffer = gst::Buffer::from_slice([0; 4]);
+    for (n, reference) in references.into_iter().enumerate() {
+        let caps = gst::Caps::new_empty_simple(reference);
+        let own = buffer.get_mut().unwrap();
+        gst::ReferenceTimestampMeta::add(own, &caps, seconds(n as u64), None);
+    }
+    let frame = taken(&source, buffer);
+    let all: Vec<_> = frame.reference_timestamps().collect();
+    let named = all.iter().map(|one| one.reference().to_string());
+    assert!(named.eq(references));
+    assert_eq!(all.first(), frame.reference_timestamp().as_ref());
+    let plain = taken(&source, gst::Buffer::from_slice([0; 4]));
+    assert_eq!(plain.reference_timestamps().count(), 0);
+
+    // Caps that name no clock, and a time without end.
+    let mut buffer = gst::Buffer::from_slice([0; 4]);
+    let most = gst::ClockTime::MAX;
+    gst::ReferenceTimestampMeta::add(buffer.get_mut().unwrap(), &gst::Caps::new_any(), most, most);
+    let odd = taken(&source, buffer).reference_timestamp().unwrap();
+    assert_eq!((odd.timestamp(), odd.to_system_time()), (most, None));
+}
+
+/// What is left alone can be written to.
+#[test]
+fn the_last_who_has_a_frame_has_it_alone() {
+    let source = Source::started(None);
+    let [mut first, mut second] = ["a", "b"].map(|name| source.publisher.subscribe(name).unwrap());
+    source.publish();
+    let mut buffer = first.recv().unwrap().into_buffer();
+    let other = second.recv().unwrap();
+    assert!(buffer.get_mut().is_none());
+    drop(other);
+    assert!(buffer.get_mut().is_some());
+    source.publish();
+    // One that has not taken it holds it, too.
+    let mut buffer = first.recv().unwrap().into_buffer();
+    assert!(buffer.get_mut().is_none());
+    drop(second);
+    assert!(buffer.get_mut().is_some());
+}

@@ -54,6 +54,7 @@ mod metrics;
 mod names;
 mod negotiation;
 mod notices;
+mod odd_planes;
 mod pads;
 mod pipelines;
 mod planes;
