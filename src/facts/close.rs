@@ -50,6 +50,12 @@ impl CloseReason {
             Self::PublisherClosed => "publisher-closed",
         }
     }
+
+    /// The reason of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = Self::all().iter().copied();
+        all.find(|reason| reason.name() == name)
+    }
 }
 
 impl std::fmt::Display for CloseReason {

@@ -17,7 +17,9 @@ impl Drops {
 
     /// How many frames were dropped for any reason.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Every reason with its count, zero counts included.
@@ -100,6 +102,15 @@ pub struct Ledger {
 impl Ledger {
     /// `in == out + Σ dropped + waiting + in-flight`.
     pub fn balances(&self) -> bool {
-        self.frames_in == self.frames_out + self.dropped.total() + self.waiting + self.in_flight
+        // What was read from JSON may be any numbers.
+        let parts = [self.frames_out, self.waiting, self.in_flight];
+        let sum: u128 = self
+            .dropped
+            .0
+            .into_iter()
+            .chain(parts)
+            .map(u128::from)
+            .sum();
+        u128::from(self.frames_in) == sum
     }
 }

@@ -49,6 +49,23 @@ pub enum StreamState {
 }
 
 impl StreamState {
+    /// All states, in the order in which a stream goes through them.
+    pub const fn all() -> &'static [Self] {
+        &[
+            Self::Stopped,
+            Self::Waiting,
+            Self::Flowing,
+            Self::Ended,
+            Self::Closed,
+        ]
+    }
+
+    /// The state of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = Self::all().iter().copied();
+        all.find(|state| state.name() == name)
+    }
+
     /// The name as it is serialized.
     pub const fn name(self) -> &'static str {
         match self {

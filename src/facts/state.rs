@@ -54,7 +54,8 @@ impl State {
         }
     }
 
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
+    /// The state of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 

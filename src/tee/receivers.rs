@@ -82,9 +82,8 @@ pub(crate) fn reason_of(end: &gst::EventRef) -> CloseReason {
     let said = end
         .structure()
         .and_then(|said| said.get::<&str>(CLOSED_FOR).ok());
-    let is_it = |reason: &&CloseReason| said == Some(reason.name());
-    let reason = CloseReason::all().iter().find(is_it);
-    reason.copied().unwrap_or(CloseReason::Eos)
+    said.and_then(CloseReason::from_name)
+        .unwrap_or(CloseReason::Eos)
 }
 
 /// The place of one receiver in the stream; it keeps the element alive.

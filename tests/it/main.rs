@@ -57,6 +57,7 @@ mod notices;
 mod odd_planes;
 mod pads;
 mod pipelines;
+mod plain_data;
 mod planes;
 mod publisher;
 mod queries;

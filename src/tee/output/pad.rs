@@ -226,7 +226,12 @@ impl DroneTeePad {
         let (_, proportion, jitter, _) = event.get();
         let mut qos = lock(&self.qos);
         qos.events += 1;
-        qos.proportion = proportion;
+        // JSON has no other numbers.
+        qos.proportion = if proportion.is_finite() {
+            proportion
+        } else {
+            0.0
+        };
         qos.jitter = jitter;
     }
 
