@@ -46,6 +46,7 @@
 //! | wait for frames in a thread | [`FrameReceiver::recv`], [`recv_timeout`](FrameReceiver::recv_timeout), `for frame in &mut frames` |
 //! | … in an async task of any runtime | [`FrameReceiver::next`], or the `Stream` that it is |
 //! | read pixels | [`Frame::plane`], whose [`Plane`] knows its stride; [`Frame::video_frame`], [`Frame::pixels`] |
+//! | know when it was captured | [`Frame::reference_timestamp`], [`Frame::running_time`], [`Frame::age`] |
 //! | know what was lost | [`Frame::lost_before`], [`FrameReceiver::ledger`], [`DropReason`] |
 //! | know why it ended | [`FrameReceiver::close_reason`], [`RecvError::Closed`], [`CloseReason`] |
 //! | watch all of it | [`FramePublisher::health`], [`FramePublisher::notices`] |

@@ -13,6 +13,53 @@ mod threads;
 #[path = "../../examples/tokio_select.rs"]
 mod tokio_select;
 
+/// Here, or where the rest of what the program needs is.
+#[test]
+fn every_example_is_run() {
+    let elsewhere = [
+        ("autopilot.rs", include_str!("demo.rs"), "Run::autopilot("),
+        (
+            "health.py",
+            include_str!("pipelines.rs"),
+            "examples/health.py",
+        ),
+        (
+            "losses.py",
+            include_str!("loss_events.rs"),
+            "examples/losses.py",
+        ),
+    ];
+    let here = include_str!("examples.rs");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            continue;
+        }
+        found += 1;
+        let is_run = match elsewhere.iter().find(|other| other.0 == name) {
+            Some((_, tests, call)) => tests.contains(call),
+            None => {
+                let stem = path.file_stem().unwrap().to_str().unwrap();
+                here.contains(&format!("#[test]\nfn {stem}() {{"))
+            }
+        };
+        assert!(is_run, "no test runs {name}");
+    }
+    assert!(found > elsewhere.len());
+}
+
+#[test]
+fn rtsp_server() {
+    let program = crate::autopilot::program().with_file_name("rtsp_server");
+    let mut run = crate::autopilot::Run::start(std::process::Command::new(program).arg("0"));
+    let url = run.until("rtsp://");
+    let address = url.trim_start_matches("rtsp://").split('/').next();
+    std::net::TcpStream::connect(address.unwrap()).unwrap();
+}
+
 #[test]
 fn threads() {
     threads::main().unwrap();
