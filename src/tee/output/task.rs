@@ -121,15 +121,16 @@ impl<'a> Task<'a> {
         branch.map_or_else(Arc::default, |branch| branch.sync(self.pad))
     }
 
-    /// Pushes, but for a session that is over. A link that is made while the branch of before is at it
-    /// takes what is pushed for delivered.
+    /// Pushes, but for a session that is over. GstPad takes what it pushes for delivered to a branch that is linked
+    /// meanwhile.
     fn pushing<T>(&mut self, push: impl FnOnce(&DroneTeePad) -> T) -> Option<T> {
         let before = self.pad.peer();
         if !self.course.may_push() {
             return None;
         }
         let result = push(self.pad);
-        let is_relinked = before.is_some() && self.pad.peer() != before;
+        let peer = self.pad.peer();
+        let is_relinked = peer.is_some() && peer != before;
         if is_relinked && self.repeats == Repeat::No {
             self.repeats = Repeat::Missing;
         }
