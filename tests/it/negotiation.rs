@@ -122,10 +122,19 @@ fn allocation(rig: &Rig) -> (u32, usize) {
     (min, query.allocation_metas().count())
 }
 
+/// The first consumer of a stream that begins then, when upstream has heard of its link: a helper that is
+/// late with that would tell it of the next one's a second time.
+fn joined_first(rig: &Rig, answer: Answer) -> Consumer {
+    let first = rig.consumer_with("first", Some(answer));
+    wait_for("its link to be heard of", || reconfigures(rig) == 1);
+    rig.begin(&caps(8));
+    first
+}
+
 #[test]
 fn upstream_asks_again_for_whoever_it_has_not_asked_for() {
-    let rig = Rig::started();
-    let first = rig.consumer_with("first", Some(offering(3, true)));
+    let rig = Rig::new();
+    let first = joined_first(&rig, offering(3, true));
     assert_eq!(allocation(&rig), (4 + 3 + 1, 1));
     let publisher = FramePublisher::new(&rig.tee).unwrap();
     let mut told = reconfigures(&rig);
@@ -159,8 +168,7 @@ fn upstream_asks_again_for_whoever_it_has_not_asked_for() {
 #[test]
 fn a_joiner_is_not_asked_what_was_asked_before_it_came() {
     let rig = Rig::with(|tee| tee.set_property("gop-cache", 10u32));
-    rig.begin(&caps(8));
-    let _first = rig.consumer_with("first", Some(offering(0, true)));
+    let _first = joined_first(&rig, offering(0, true));
     rig.push(0).unwrap();
     assert_eq!(allocation(&rig).1, 1);
     let pad = rig.tee.request_pad_simple("src_late").unwrap();

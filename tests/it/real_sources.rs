@@ -113,7 +113,7 @@ fn a_file_that_nothing_clocks_is_warned_of_once() {
 #[test]
 fn pictures_that_nothing_clocks_are_warned_of_once() {
     let run = Run::start(
-        "videotestsrc num-buffers=300 ! dronetee name=t t. ! fakesink sync=true t. ! fakesink",
+        "videotestsrc num-buffers=150 ! dronetee name=t t. ! fakesink sync=true t. ! fakesink",
     );
     assert_warned(&run.warnings());
     assert!(run.dropped() > 0);
@@ -123,7 +123,7 @@ fn pictures_that_nothing_clocks_are_warned_of_once() {
 #[test]
 fn the_warning_does_not_hang_on_drop_messages() {
     let run = Run::start(
-        "videotestsrc num-buffers=300 ! dronetee name=t post-drop-messages=false ! fakesink sync=true",
+        "videotestsrc num-buffers=150 ! dronetee name=t post-drop-messages=false ! fakesink sync=true",
     );
     assert_warned(&run.warnings());
     run.pipeline.set_state(gst::State::Ready).unwrap();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! 1,000 failures leave nothing behind.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gst::prelude::*;
 
 use super::Flight;
 use crate::common::{init, wait_for};
-use crate::pipelines::tool;
+use crate::pipelines::{plugin_dir, run, tool};
 
 const FEW: u64 = 100;
 const MANY: u64 = 1_000;
@@ -85,26 +85,33 @@ fn a_thousand_failures_leave_no_thread_and_no_file_behind() {
 fn a_thousand_failures_leave_no_object_behind() {
     let options = "restart-delay=1000 restart-delay-max=1000";
     let line = format!(
-        "videotestsrc is-live=true num-buffers=5000 \
+        "videotestsrc is-live=true \
          ! video/x-raw,format=GRAY8,width=16,height=16,framerate=1000/1 \
          ! dronetee name=t post-drop-messages=false  t. ! fakesink sync=false \
          t. ! dronebranch.( {options} identity error-after=1 ! fakesink sync=false ) \
          t. ! dronebranch.( {options} filesink location=/nonexistent/file )"
     );
-    let output = tool("gst-launch-1.0")
-        .arg("-m")
+    let log = plugin_dir().join("test-leaks.log");
+    let child = tool("gst-launch-1.0")
+        .args(["-e", "-m"])
         .args(line.split_whitespace())
         .env("GST_TRACERS", "leaks")
         .env("GST_DEBUG", "GST_TRACER:7")
         .env("GST_DEBUG_NO_COLOR", "1")
-        .output()
+        .env("GST_DEBUG_FILE", &log)
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let failures = text.matches("dronebranch-error").count();
-    assert!(failures >= MANY as usize, "{failures}");
-    let alive: Vec<_> = errors
+    let mut failures = 0;
+    let (ok, lines) = run(child, |line| {
+        failures += u64::from(line.contains("dronebranch-error"));
+        failures >= MANY
+    });
+    assert!(ok, "{:?}", lines.last());
+    assert!(failures >= MANY, "{failures}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("object-alive"), "the tracer does not say");
+    let alive: Vec<_> = log
         .lines()
         .filter(|line| line.contains("object-alive, type-name=(string)") && !line.contains("%s"))
         .collect();

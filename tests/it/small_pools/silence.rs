@@ -41,30 +41,32 @@ fn a_pool_that_nothing_tells_of_is_learned() {
 /// Sources fall silent for reasons of their own, with buffers to spare.
 #[test]
 fn a_source_s_own_silence_costs_two_frames_at_most() {
-    for (max_held, buffers, most) in [
-        (0, Buffers::secret(50), 2),
-        (50, Buffers::secret(100), 0),
-        (0, Buffers::Pool(pool(50)), 0),
-    ] {
-        let rig = Rig::with(|tee| tee.set_property("max-held", max_held));
-        rig.begin(&caps(8));
-        let stuck = stuck(&rig);
-        let mut camera = Camera::new(&rig, buffers);
-        camera.run(8, &[]);
-        stuck.wait_in_flight();
-        for _ in 0..3 {
-            let before = stuck.count("dropped-pool");
-            work_for(Duration::from_millis(900));
-            let lost = stuck.count("dropped-pool") - before;
-            assert!(lost <= most, "{lost} of at most {most}");
-            camera.run(6, &[]);
-        }
-        assert_eq!(
-            figure(&rig, "max-held"),
-            max_held.max(48 * u32::from(figure(&rig, "pool-size") == 50))
-        );
-        assert_balanced(&stuck.stats());
+    std::thread::scope(|scope| {
+        scope.spawn(|| silence_costs(0, Buffers::secret(50), 2));
+        scope.spawn(|| silence_costs(50, Buffers::secret(100), 0));
+        scope.spawn(|| silence_costs(0, Buffers::Pool(pool(50)), 0));
+    });
+}
+
+fn silence_costs(max_held: u32, buffers: Buffers, most: u64) {
+    let rig = Rig::with(|tee| tee.set_property("max-held", max_held));
+    rig.begin(&caps(8));
+    let stuck = stuck(&rig);
+    let mut camera = Camera::new(&rig, buffers);
+    camera.run(8, &[]);
+    stuck.wait_in_flight();
+    for _ in 0..3 {
+        let before = stuck.count("dropped-pool");
+        work_for(Duration::from_millis(900));
+        let lost = stuck.count("dropped-pool") - before;
+        assert!(lost <= most, "{lost} of at most {most}");
+        camera.run(6, &[]);
     }
+    assert_eq!(
+        figure(&rig, "max-held"),
+        max_held.max(48 * u32::from(figure(&rig, "pool-size") == 50))
+    );
+    assert_balanced(&stuck.stats());
 }
 
 /// What one format taught does not hold for the next.
