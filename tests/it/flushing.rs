@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::common::{Consumer, DEADLINE, Got, Rig, caps, frame, init, wait_for};
+use crate::common::{Consumer, DEADLINE, Got, Rig, Turnstile, caps, frame, init, wait_for};
 
 /// Runs `work` in a thread of its own, lets go of what holds it up, and fails if it had to.
 #[track_caller]
@@ -28,29 +28,6 @@ fn returns(what: &str, work: impl FnOnce() + Send + 'static, let_go: impl FnOnce
 fn flush(src: &gst::Pad) {
     src.push_event(gst::event::FlushStart::new());
     src.push_event(gst::event::FlushStop::new(true));
-}
-
-/// Holds the thread that comes to it until it is opened.
-#[derive(Default)]
-struct Gate {
-    came: AtomicBool,
-    open: AtomicBool,
-}
-
-impl Gate {
-    fn pass(&self) {
-        self.came.store(true, Ordering::SeqCst);
-        wait_for("an open gate", || self.open.load(Ordering::SeqCst));
-    }
-
-    fn open(&self) {
-        self.open.store(true, Ordering::SeqCst);
-    }
-
-    #[track_caller]
-    fn wait_came(&self) {
-        wait_for("a thread at the gate", || self.came.load(Ordering::SeqCst));
-    }
 }
 
 /// The thread of the session before holds the branch's stream lock, which the end of a flush takes.
@@ -80,7 +57,7 @@ fn a_flush_does_not_wait_for_a_push_of_the_run_before() {
 fn no_frame_of_before_a_flush_comes_after_its_end() {
     let rig = Rig::started();
     let consumer = rig.consumer("a");
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let own = gate.clone();
     let buffers = gst::PadProbeType::BUFFER;
     consumer.pad.add_probe(buffers, move |_, _| {
@@ -105,7 +82,7 @@ fn no_end_of_before_a_flush_comes_after_its_end() {
     let consumer = rig.consumer("a");
     rig.push(0).unwrap();
     consumer.wait_idle();
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let own = gate.clone();
     rig.bus.set_sync_handler(move |_, message| {
         let name = message.structure().map(|fields| fields.name().to_string());
@@ -147,7 +124,7 @@ fn no_seek_in_a_row_is_refused_behind_a_queue_with_a_slow_thread() {
 }
 
 /// Memory of an application that takes its time to free it.
-struct Held(Arc<Gate>);
+struct Held(Arc<Turnstile>);
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
@@ -170,7 +147,7 @@ fn a_release_does_not_wait_for_what_frees_a_frame() {
     rig.push(0).unwrap();
     consumer.wait_in_flight();
     consumer.pad.set_property("max-age", 1u64);
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let frame = gst::Buffer::from_slice(Held(gate.clone()));
     rig.src.push(frame).unwrap();
     consumer.unstick();

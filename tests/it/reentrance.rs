@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use gst::prelude::*;
 
-use crate::common::{Consumer, DEADLINE, Got, Rig, caps, init, wait_for};
+use crate::common::{Consumer, DEADLINE, Got, Rig, Turnstile, caps, init, wait_for};
 
 /// Runs `work` in a thread of its own; fails if it hangs.
 #[track_caller]
@@ -158,20 +158,6 @@ fn a_branch_that_is_linked_during_an_event_gets_it_too() {
     }
 }
 
-/// Holds the thread that comes to it until it is opened.
-#[derive(Default)]
-struct Gate {
-    came: AtomicBool,
-    open: AtomicBool,
-}
-
-impl Gate {
-    fn pass(&self) {
-        self.came.store(true, Ordering::SeqCst);
-        wait_for("an open gate", || self.open.load(Ordering::SeqCst));
-    }
-}
-
 fn linked_during(late: gst::EventType) {
     let rig = Rig::new();
     let pad = rig.tee.request_pad_simple("src_a").unwrap();
@@ -179,7 +165,7 @@ fn linked_during(late: gst::EventType) {
     sink.set_property("async", false);
     sink.set_state(gst::State::Playing).unwrap();
     let old = sink.static_pad("sink").unwrap();
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let own = gate.clone();
     old.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         if let Some(gst::PadProbeData::Event(event)) = &info.data
@@ -195,10 +181,10 @@ fn linked_during(late: gst::EventType) {
     let own = tags.get_mut().unwrap();
     own.add::<gst::tags::Title>(&"flight", gst::TagMergeMode::Append);
     rig.src.push_event(gst::event::Tag::new(tags));
-    wait_for("the event", || gate.came.load(Ordering::SeqCst));
+    gate.wait_came();
     pad.unlink(&old).unwrap();
     let new = rig.link(pad, None);
-    gate.open.store(true, Ordering::SeqCst);
+    gate.open();
     rig.push(7).unwrap();
     new.wait_idle();
     let story = new.story();

@@ -153,11 +153,7 @@ impl Source {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 256,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn no_more_is_out_than_is_told_and_allowed(ops in ops()) {

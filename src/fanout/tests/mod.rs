@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Wake, Waker};
 
+use proptest::prelude::ProptestConfig;
+
 use super::*;
 use crate::facts::{DropReason, Drops, Ledger, State};
 
@@ -179,6 +181,15 @@ impl Drop for Bell {
 /// A new waker that counts into `count`.
 pub(super) fn bell(count: &Arc<AtomicU64>) -> Waker {
     Arc::new(Bell(count.clone())).into()
+}
+
+/// So many random cases. One that fails is printed, and kept in no file.
+pub(super) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 pub(super) fn depth(depth: u64) -> Limits {

@@ -281,11 +281,7 @@ fn events_lost_are_told_once() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(64))]
 
     /// Frames come, are taken or not, and are told of at odd times: the sums are the counters.
     #[test]

@@ -463,11 +463,7 @@ fn flow(reason: DropReason) -> i32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn it_does_what_the_model_does(ops in vec(ops(), 1..150)) {

@@ -37,6 +37,31 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Holds the thread that comes to it until it is opened.
+#[derive(Default)]
+pub(crate) struct Turnstile {
+    came: AtomicBool,
+    open: AtomicBool,
+}
+
+impl Turnstile {
+    pub(crate) fn pass(&self) {
+        self.came.store(true, Ordering::SeqCst);
+        wait_for("an open turnstile", || self.open.load(Ordering::SeqCst));
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_came(&self) {
+        wait_for("a thread at the turnstile", || {
+            self.came.load(Ordering::SeqCst)
+        });
+    }
+}
+
 pub(crate) fn caps(width: i32) -> gst::Caps {
     gst::Caps::builder("video/x-raw")
         .field("format", "GRAY8")

@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn what_the_branch_before_offers_is_not_taken_for_the_next_ones() {
     let rig = Rig::started();
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let own = gate.clone();
     let answers = move |query: &mut gst::QueryRef| {
         let gst::QueryViewMut::Allocation(allocation) = query.view_mut() else {

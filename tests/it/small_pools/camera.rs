@@ -151,6 +151,15 @@ impl<'a> Camera<'a> {
         }
     }
 
+    /// No stop was long, and all together were not.
+    #[track_caller]
+    pub(super) fn assert_short_stops(&self) {
+        let stops = self.stops();
+        println!("stops: {stops:?}");
+        assert!(self.longest() < Duration::from_millis(500), "{stops:?}");
+        assert!(stops.iter().sum::<Duration>() < Duration::from_secs(1));
+    }
+
     pub(super) fn longest(&self) -> Duration {
         self.waits.iter().copied().max().unwrap_or_default()
     }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::facts::DropReason;
 use crate::fanout::consumer::account::{Account, Flight};
 use crate::fanout::key::Stamp;
+use crate::fanout::tests::cases;
 use crate::fanout::types::Lost;
 
 #[derive(Debug, Clone)]
@@ -36,11 +37,7 @@ fn acts() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn it_balances_after_each_step(joined in 0_u64..9, acts in vec(acts(), 1..200)) {

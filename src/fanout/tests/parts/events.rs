@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::Tape;
 use crate::fanout::consumer::events::Events;
-use crate::fanout::tests::{Ev, Kind};
+use crate::fanout::tests::{Ev, Kind, cases};
 use crate::fanout::types::{Event, FrameInfo};
 
 #[derive(Debug, Clone)]
@@ -45,11 +45,7 @@ fn id(event: &Ev) -> (Kind, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(512))]
 
     /// As long as no more wait than are allowed to.
     #[test]

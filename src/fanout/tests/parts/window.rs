@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::Tape;
 use crate::facts::DropReason;
 use crate::fanout::consumer::window::{Room, Window};
+use crate::fanout::tests::cases;
 use crate::fanout::types::{FrameInfo, Limits};
 
 /// A frame in the queue.
@@ -143,11 +144,7 @@ fn enforce(window: &mut Window, tape: &Tape, now: u64) -> Vec<(u64, DropReason)>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn it_holds_what_a_queue_holds(
