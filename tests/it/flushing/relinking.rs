@@ -181,7 +181,7 @@ fn a_branch_that_is_linked_amid_a_flush_keeps_the_segment_of_what_it_has() {
         .map(|name| gst::ElementFactory::make(name).build().unwrap());
     let [queue, identity, _] = &elements;
     gst::Element::link_many(&elements).unwrap();
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Turnstile::default());
     let (own, got) = (gate.clone(), Arc::<Mutex<Vec<String>>>::default());
     let (seen, entry) = (got.clone(), queue.static_pad("sink").unwrap());
     identity.static_pad("sink").unwrap().add_probe(

