@@ -37,7 +37,7 @@
 //!
 //! | lock | held for | over what | under what |
 //! | --- | --- | --- | --- |
-//! | the core's (`Fanout::core`) | one verb below | settings and a pad's last accounts, which the closures given to `set_limits`, `set_label`, `set_report`, `set_gop_capacity` and `leave` read or write | nothing |
+//! | the core's (`Fanout::core`) | one verb below | settings, the pad's name and its last accounts, which the closures given to `set_limits`, `set_label`, `set_enabled`, `set_report`, `set_gop_capacity`, `set_max_held` and `leave` read or write | the role as a sink (`tee/role.rs`), for a look at one consumer |
 //!
 //! Nothing is freed, woken or called under it, but for those closures: that is collected in
 //! [`effects`] and done after it. A handler that [`Fanout::tell`] calls may call all of this.
