@@ -11,7 +11,7 @@ use super::key::{ConsumerId, Stamp};
 use super::log::{Kept, Log};
 use super::pool::Pool;
 use super::stage::Stage;
-use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Outcome, Taken, Watch};
+use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Lost, Outcome, Taken, Watch};
 use super::upstream::Upstream;
 use crate::facts::Drops;
 use crate::sync::atomic::AtomicU64;
@@ -53,7 +53,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         if effects.frames_moved {
             self.stage.release_unneeded(effects);
         }
-        if effects.events_moved || effects.served_changed || effects.report {
+        if effects.events_moved | effects.served_changed | effects.report {
             self.conclude_rest(effects);
         }
     }
@@ -70,7 +70,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             self.upstream.update_answer(consumers);
         }
         if effects.report {
-            effects.wake.extend(self.stage.notices.take_reporter());
+            effects.note_waker(self.stage.notices.take_reporter());
         }
     }
 
@@ -92,7 +92,7 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
     ) -> (bool, Option<u64>) {
         self.upstream.rate().note(now, info.bytes);
         if self.closed.is_some() {
-            self.turn_away(frame, &info, now, effects);
+            self.turn_away(frame, info.lost(), now, effects);
             return (false, None);
         }
         let stage = &mut self.stage;
@@ -103,8 +103,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
             stage.log.forget_replay(effects);
         }
         let watch = self.pool.note_frame(stage, now, effects);
-        effects.frames_moved = true;
         if self.pool.is_limited() {
+            effects.frames_moved = true;
             self.pool.offer(stage, now, effects);
         } else {
             let mut needed = stage.log.end();
@@ -112,7 +112,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
                 consumer.offer(step);
                 needed = needed.min(consumer.needs_from());
             });
-            effects.needed = Some(needed);
+            stage.log.release_before(needed, effects);
+            effects.frames_moved = false;
         }
         let request_keyframe = effects.want_keyframe && self.request_keyframe(None, None, now);
         (request_keyframe, watch)
@@ -120,9 +121,8 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
 
     /// The stream is closed: the frame is counted, and goes.
     #[cold]
-    fn turn_away(&mut self, frame: F, info: &FrameInfo, now: u64, effects: &mut Effects<F, E>) {
+    fn turn_away(&mut self, frame: F, lost: Lost, now: u64, effects: &mut Effects<F, E>) {
         self.turned_away += 1;
-        let lost = info.lost();
         self.stage.for_each(now, effects, |consumer, step| {
             consumer.turn_away(step, lost);
         });

@@ -11,7 +11,7 @@ use super::types::Sticky;
 
 /// What is freed without the lock.
 #[expect(dead_code, reason = "kept only to be freed")]
-enum Gone<F, E> {
+pub(super) enum Gone<F, E> {
     Frame(F),
     Event(E),
     /// One that was replaced.
@@ -20,15 +20,16 @@ enum Gone<F, E> {
     Sticky(Sticky<E>),
 }
 
-/// Collected under the lock. The core draws the conclusions in one place, then
-/// [`run`](Self::run) does the rest without the lock.
+/// Collected under the lock. The core draws the conclusions in one place; what is woken and freed is so
+/// without the lock.
 #[must_use]
 pub(super) struct Effects<F, E> {
-    pub(super) wake: SmallVec<[Waker; 8]>,
+    /// Who waits for what there is now.
+    pub(super) wake: Option<SmallVec<[Waker; 8]>>,
     /// What is freed by most steps that free anything.
-    frame: Option<F>,
+    pub(super) frame: Option<F>,
     /// Rarely anything.
-    gone: Option<Vec<Gone<F, E>>>,
+    pub(super) gone: Option<Vec<Gone<F, E>>>,
     /// Something is due for the thread that reports.
     pub(super) report: bool,
     /// A consumer waits for a keyframe.
@@ -41,15 +42,13 @@ pub(super) struct Effects<F, E> {
     pub(super) events_moved: bool,
     /// A frame was given back for upstream's sake.
     pub(super) gave_back: bool,
-    /// The first frame that any consumer needs, where the step has looked at all of them.
-    pub(super) needed: Option<u64>,
 }
 
 impl<F, E> Effects<F, E> {
     #[inline]
     pub(super) fn new() -> Self {
         Self {
-            wake: SmallVec::new(),
+            wake: None,
             frame: None,
             gone: None,
             report: false,
@@ -58,7 +57,12 @@ impl<F, E> Effects<F, E> {
             frames_moved: false,
             events_moved: false,
             gave_back: false,
-            needed: None,
+        }
+    }
+
+    pub(super) fn note_waker(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.wake.get_or_insert_default().push(waker);
         }
     }
 
@@ -84,16 +88,20 @@ impl<F, E> Effects<F, E> {
     pub(super) fn free_sticky(&mut self, sticky: Sticky<E>) {
         self.free(Gone::Sticky(sticky));
     }
+}
 
-    /// Wakes the consumers; the rest is freed with this. In this order, as a free can give a buffer
-    /// back to a pool, which takes its time.
-    #[inline]
-    pub(super) fn run(&mut self) {
-        for waker in self.wake.drain(..) {
-            // One that panics is its owner's trouble, not upstream's nor the next one's.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+/// After the lock.
+pub(super) fn wake_all(wakers: SmallVec<[Waker; 8]>) {
+    for waker in wakers {
+        // One that panics is its owner's trouble, not upstream's nor the next one's.
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
+}
+
+/// Frees what is rarely there.
+#[cold]
+pub(super) fn free_all<F, E>(gone: Vec<Gone<F, E>>) {
+    drop(gone);
 }
 
 /// Events to be freed.

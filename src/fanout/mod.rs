@@ -131,8 +131,14 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
             core.conclude(&mut effects);
             read(&core, result)
         };
-        if !effects.wake.is_empty() {
-            effects.run();
+        // Field by field, as most steps leave nothing but a frame. The frees come last: one can give a
+        // buffer back to a pool, which takes its time.
+        if let Some(wakers) = effects.wake {
+            effects::wake_all(wakers);
+        }
+        drop(effects.frame);
+        if let Some(gone) = effects.gone {
+            effects::free_all(gone);
         }
         result
     }

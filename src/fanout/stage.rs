@@ -104,10 +104,8 @@ impl<F, E: Event, L> Stage<F, E, L> {
     }
 
     /// Frees the frames that no consumer needs any more.
-    #[inline(always)]
     pub(super) fn release_unneeded(&mut self, effects: &mut Effects<F, E>) {
-        let needed = effects.needed.unwrap_or_else(|| self.needed());
-        self.log.release_before(needed, effects);
+        self.log.release_before(self.needed(), effects);
     }
 
     /// Frees the events that no consumer needs any more.

@@ -26,8 +26,9 @@ pub(crate) trait Event: Clone {
     fn readmits(&self, reason: DropReason) -> bool;
     /// Frames from before it are of no use after it.
     fn starts_format(&self) -> bool;
-    /// What a sink that waits for its first frame takes for one, in place of the frame.
-    fn in_place_of(frame: &FrameInfo) -> Option<Self>;
+    /// What a sink that waits for its first frame takes for one, in place of the frame of that time, ns;
+    /// a duration of zero is not known.
+    fn in_place_of(pts: u64, duration: u64) -> Self;
 }
 
 /// The sticky events in force at some position, each with its sequence number.

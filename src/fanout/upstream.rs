@@ -79,11 +79,11 @@ impl Upstream {
 /// Frames and bytes over the last second, in ten slices.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
+    /// Those that are over; in the place of the running one, nothing.
     slices: [(u64, u64); Self::SLICES as usize],
+    running: (u64, u64),
     /// Number of the running slice.
     slice: u64,
-    /// Its place.
-    index: usize,
     /// When it is over, ns.
     slice_end: u64,
     last: Option<u64>,
@@ -99,15 +99,19 @@ impl Rate {
         if now >= self.slice_end {
             self.advance(now);
         }
-        let slice = &mut self.slices[self.index];
-        slice.0 += 1;
-        slice.1 += bytes;
+        self.running.0 += 1;
+        self.running.1 += bytes;
         self.bytes += bytes;
         self.last = Some(now);
     }
 
+    #[cold]
     fn advance(&mut self, now: u64) {
         let slice = now / Self::SLICE;
+        if slice > self.slice {
+            let over = std::mem::take(&mut self.running);
+            self.slices[(self.slice % Self::SLICES) as usize] = over;
+        }
         for passed in (self.slice + 1..=slice).take(Self::SLICES as usize) {
             self.slices[(passed % Self::SLICES) as usize] = (0, 0);
         }
@@ -115,7 +119,6 @@ impl Rate {
             self.slices = Default::default();
         }
         self.slice = slice;
-        self.index = (slice % Self::SLICES) as usize;
         self.slice_end = (slice + 1) * Self::SLICE;
     }
 
@@ -130,7 +133,8 @@ impl Rate {
     /// Frames and bytes a second over the last second, of which the running slice is a part.
     pub(super) fn per_second(&mut self, now: u64) -> (f64, u64) {
         self.advance(now.max(self.slice * Self::SLICE));
-        let (frames, bytes) = self.slices.iter().fold((0, 0), |(frames, bytes), slice| {
+        let slices = self.slices.iter().chain([&self.running]);
+        let (frames, bytes) = slices.fold((0, 0), |(frames, bytes), slice| {
             (frames + slice.0, bytes + slice.1)
         });
         let span = Self::SLICE * (Self::SLICES - 1) + now % Self::SLICE;

@@ -11,6 +11,7 @@ use gst::subclass::prelude::*;
 use once_cell::sync::OnceCell;
 
 use super::answers::{Answers, Scene};
+use super::guard::{Broken, Guarded};
 use super::helpers::Helpers;
 use super::input::{self, Flow, Input, keyframe_time};
 use super::negotiation::latency::is_defined;
@@ -38,6 +39,13 @@ pub struct DroneTee {
     helpers: Helpers,
     /// Set once, as soon as there is an element to tell of.
     voices: OnceCell<Voices>,
+    broken: Broken,
+}
+
+impl Guarded for DroneTee {
+    fn broken(&self) -> &Broken {
+        &self.broken
+    }
 }
 
 impl DroneTee {
@@ -53,6 +61,7 @@ impl DroneTee {
             helpers,
             stream,
             voices: OnceCell::new(),
+            broken: Broken::default(),
         }
     }
 
@@ -106,6 +115,9 @@ impl DroneTee {
         if published.request_keyframe {
             gst::debug!(CAT, obj = pad, "A consumer waits for a keyframe");
             pad.push_event(input::keyframe_request());
+        }
+        if published.answer == Answer::Ok {
+            return Ok(gst::FlowSuccess::Ok);
         }
         let comes_back = || self.obj().src_pads().iter().any(dronebranch::is_behind);
         match published.answer {
@@ -297,10 +309,10 @@ impl DroneTee {
             // Without a parent yet when the element is running.
             .activatemode_function(|pad, _parent, _mode, active| pad.imp().activate(active))
             .event_function(|pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_event(pad, event))
+                Self::guarded(parent, || false, |tee| tee.src_event(pad, event))
             })
             .query_function(|pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.src_query(pad, query))
+                Self::guarded(parent, || false, |tee| tee.src_query(pad, query))
             })
             .build()
     }

@@ -7,6 +7,7 @@ use gst::subclass::prelude::*;
 use once_cell::sync::Lazy;
 
 use super::element::DroneTee;
+use super::guard::Guarded;
 use super::negotiation::caps;
 use super::{CAT, now, props, saturated};
 
@@ -27,19 +28,17 @@ impl ObjectSubclass for DroneTee {
         let sinkpad = builder
             .chain_function(|pad, parent, buffer| {
                 let fallback = || Err(gst::FlowError::Error);
-                Self::catch_panic_pad_function(parent, fallback, |tee| tee.sink_chain(pad, buffer))
+                Self::guarded(parent, fallback, |tee| tee.sink_chain(pad, buffer))
             })
             .chain_list_function(|pad, parent, list| {
                 let fallback = || Err(gst::FlowError::Error);
-                Self::catch_panic_pad_function(parent, fallback, |tee| {
-                    tee.sink_chain_list(pad, list)
-                })
+                Self::guarded(parent, fallback, |tee| tee.sink_chain_list(pad, list))
             })
             .event_function(|pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.sink_event(pad, event))
+                Self::guarded(parent, || false, |tee| tee.sink_event(pad, event))
             })
             .query_function(|pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |tee| tee.sink_query(pad, query))
+                Self::guarded(parent, || false, |tee| tee.sink_query(pad, query))
             })
             .build();
         Self::new(sinkpad)
@@ -211,5 +210,29 @@ impl ChildProxyImpl for DroneTee {
     fn child_by_name(&self, name: &str) -> Option<glib::Object> {
         let pad = self.obj().static_pad(name)?;
         (pad.direction() == gst::PadDirection::Src).then(|| pad.upcast())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_pad_function_is_an_error_of_the_element() {
+        gst::init().unwrap();
+        let tee: super::super::DroneTee = glib::Object::new();
+        let bus = gst::Bus::new();
+        tee.set_bus(Some(&bus));
+        let parent = Some(tee.upcast_ref::<gst::Object>());
+        let call = |work: fn(&DroneTee) -> u32| DroneTee::guarded(parent, || 0, work);
+        let errors = || bus.iter_filtered(&[gst::MessageType::Error]).count();
+        assert_eq!((call(|_| 1), errors()), (1, 0));
+        assert_eq!((call(|_| panic!("as the test wants")), errors()), (0, 1));
+        // From then on each call is an error.
+        assert_eq!((call(|_| 1), errors()), (0, 1));
+        // The bindings know of it.
+        let answer = DroneTee::catch_panic_pad_function(parent, || 0, |_| 1);
+        assert_eq!((answer, errors()), (0, 1));
     }
 }

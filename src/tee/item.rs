@@ -7,7 +7,7 @@ use glib::translate::IntoGlib;
 
 use super::asking::in_stream::Travelling;
 use crate::facts::DropReason;
-use crate::fanout::{self, FrameInfo};
+use crate::fanout;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
@@ -108,11 +108,10 @@ impl fanout::Event for Item {
         self.is(gst::EventType::Caps)
     }
 
-    fn in_place_of(frame: &FrameInfo) -> Option<Self> {
+    fn in_place_of(pts: u64, duration: u64) -> Self {
         let time = gst::ClockTime::from_nseconds;
-        let duration = frame.end.zip(frame.start).map(|(end, start)| end - start);
-        let gap = gst::event::Gap::builder(time(frame.pts?))
-            .duration_if_some(duration.filter(|duration| *duration > 0).map(time));
-        Some(Self::Event(gap.build()))
+        let gap = gst::event::Gap::builder(time(pts))
+            .duration_if_some((duration > 0).then(|| time(duration)));
+        Self::Event(gap.build())
     }
 }

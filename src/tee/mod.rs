@@ -70,7 +70,6 @@ mod voices;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use crate::fanout::{self, Fanout};
 pub(crate) use item::Item;
@@ -120,11 +119,11 @@ glib::wrapper! {
         @extends gst::Pad, gst::Object;
 }
 
-/// Monotonic time, ns.
+/// Monotonic time, ns; never zero, which stands for "never" in the accounts.
+#[inline]
 pub(crate) fn now() -> u64 {
-    static START: Lazy<Instant> = Lazy::new(Instant::now);
-    // Not zero at the first call: zero stands for "never" in the accounts.
-    START.elapsed().as_nanos() as u64 + 1
+    // That of `Instant`, which takes twice as long to be made a number of.
+    gst::get_timestamp().nseconds()
 }
 
 /// Levels are 32 bits wide, as those of `queue`.

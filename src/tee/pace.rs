@@ -24,8 +24,9 @@ pub(super) type Asked = Arc<AtomicBool>;
 pub(super) struct Pace {
     /// When the first frame came, monotonic ns.
     first: Option<u64>,
-    /// Whether latencies were compared with the measured frame rate.
-    rate_seen: bool,
+    /// When to compare latencies with the measured frame rate, monotonic ns: past until the first frame
+    /// has come, never once it was done.
+    rate_due: u64,
     /// Running time of the newest frame, ns.
     newest: Option<u64>,
     /// Running time of the frame at which to look next, ns.
@@ -37,7 +38,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             first: None,
-            rate_seen: false,
+            rate_due: 0,
             newest: None,
             next: AHEAD,
             asked: Arc::default(),
@@ -64,13 +65,26 @@ impl Due {
 impl Pace {
     #[inline]
     pub(super) fn note(&mut self, start: Option<u64>, now: u64) -> Due {
-        let first = *self.first.get_or_insert(now);
-        let rate = !self.rate_seen && now - first >= RATE_KNOWN;
-        self.rate_seen |= rate;
-        self.newest = start.or(self.newest);
+        if start.is_some() {
+            self.newest = start;
+        }
         let ahead = start.filter(|start| *start >= self.next);
+        match ahead.is_some() || now >= self.rate_due {
+            true => self.look(ahead, now),
+            false => Due::default(),
+        }
+    }
+
+    #[inline(never)]
+    fn look(&mut self, ahead: Option<u64>, now: u64) -> Due {
         if let Some(start) = ahead {
             self.next = start.saturating_add(AHEAD);
+        }
+        let first = *self.first.get_or_insert(now);
+        self.rate_due = self.rate_due.max(first + RATE_KNOWN);
+        let rate = now >= self.rate_due;
+        if rate {
+            self.rate_due = u64::MAX;
         }
         Due { ahead, rate }
     }

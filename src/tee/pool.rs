@@ -22,7 +22,11 @@ impl SeenPool {
     #[inline]
     pub(super) fn changes(&mut self, buffer: &gst::BufferRef) -> bool {
         let address = Some(pool_of(buffer) as usize);
-        std::mem::replace(&mut self.0, address) != address
+        let changes = self.0 != address;
+        if changes {
+            self.0 = address;
+        }
+        changes
     }
 
     /// The pool may have another size, or another pool the same address.

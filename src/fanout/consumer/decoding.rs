@@ -8,8 +8,6 @@
 //! but is shown before it (a leading picture of an open group) needs frames from before the
 //! keyframe, too.
 
-use crate::fanout::types::FrameInfo;
-
 /// More frames than this are not shown before the keyframe that they follow.
 const MAX_LEADING: u64 = 32;
 
@@ -109,9 +107,9 @@ impl Decoding {
     }
 
     /// Whether the next frame is of use; one that is not is lost by the caller.
-    pub(in crate::fanout) fn judge(&mut self, next: &FrameInfo) -> Verdict {
-        let is_earlier = |until| next.pts.is_some_and(|pts| pts < until);
-        if !next.delta || !self.leading_until.is_some_and(is_earlier) {
+    pub(in crate::fanout) fn judge(&mut self, delta: bool, pts: Option<u64>) -> Verdict {
+        let is_earlier = |until| pts.is_some_and(|pts| pts < until);
+        if !delta || !self.leading_until.is_some_and(is_earlier) {
             return Verdict::Take;
         }
         self.leading_lost += 1;
@@ -125,7 +123,8 @@ impl Decoding {
     /// first. `follows_header`: it is a keyframe whose headers are the frame before it.
     pub(in crate::fanout) fn take(
         &mut self,
-        next: &FrameInfo,
+        delta: bool,
+        pts: Option<u64>,
         follows_header: bool,
         after_loss: bool,
     ) {
@@ -133,9 +132,9 @@ impl Decoding {
         self.leading_lost = 0;
         self.leading_until = if follows_header {
             // The consumer started at the headers before it, or not here.
-            self.leading_until.and(next.pts)
+            self.leading_until.and(pts)
         } else {
-            (starts && !next.delta).then_some(next.pts.unwrap_or(0))
+            (starts && !delta).then_some(pts.unwrap_or(0))
         };
     }
 }

@@ -170,8 +170,9 @@ impl<E: Event, L> Life<E, L> {
         if !self.service.is_stand_in_due() || step.flushing {
             return false;
         }
-        let newest = step.log.entry(step.end - 1);
-        let Some(event) = newest.and_then(|newest| E::in_place_of(&newest.info)) else {
+        let newest = step.end - 1;
+        let pts = step.log.entry(newest).and_then(|entry| entry.lost.pts());
+        let Some(event) = pts.map(|pts| E::in_place_of(pts, step.log.time_from(newest))) else {
             return false;
         };
         self.service.give_stand_in();

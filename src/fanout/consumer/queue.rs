@@ -239,7 +239,7 @@ impl<L> Queue<L> {
     /// Drops leading pictures that the consumer can not decode.
     pub(super) fn drop_leading<F, E: Event>(&mut self, step: &mut Step<'_, F, E, L>) {
         while let Some(next) = step.log.entry(self.window.cursor()) {
-            match self.decoding.judge(&next.info) {
+            match self.decoding.judge(next.delta, next.lost.pts()) {
                 Use::Take => return,
                 Use::Leading => self.drop_oldest(step, 1, DropReason::WaitingKeyframe),
                 Use::Lost => self.drop_with_dependents(step, 1, DropReason::WaitingKeyframe),
@@ -256,8 +256,12 @@ impl<L> Queue<L> {
         let position = self.window.cursor();
         let entry = step.log.entry(position)?;
         let after_loss = self.account.is_discont() || !self.account.has_delivered();
-        self.decoding
-            .take(&entry.info, entry.follows_header, after_loss);
+        self.decoding.take(
+            entry.delta,
+            entry.lost.pts(),
+            entry.follows_header,
+            after_loss,
+        );
         self.window.take(step.log);
         step.effects.frames_moved |= position == step.log.base();
         let number = step.log.number(position);
@@ -265,7 +269,7 @@ impl<L> Queue<L> {
             stamp,
             number,
             since: step.now,
-            lost: entry.info.lost(),
+            lost: entry.lost,
         });
         Some(TakenFrame {
             frame: (),

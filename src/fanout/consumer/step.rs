@@ -45,10 +45,10 @@ impl<F, E: Event, L> Step<'_, F, E, L> {
 
     pub(super) fn lost(&self, position: u64) -> Lost {
         let entry = self.log.entry(position);
-        entry.map_or_else(Lost::default, |entry| entry.info.lost())
+        entry.map_or_else(Lost::default, |entry| entry.lost)
     }
 
     pub(super) fn wake(&mut self, waker: &mut Option<Waker>) {
-        self.effects.wake.extend(waker.take());
+        self.effects.note_waker(waker.take());
     }
 }

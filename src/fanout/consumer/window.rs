@@ -190,15 +190,13 @@ impl Window {
     /// A frame was appended, which made `end` the log's.
     #[inline]
     pub(in crate::fanout) fn look(&self, end: u64) -> Room {
-        let level = self.level(end);
         if !self.is_plain {
-            Room::Unknown
-        } else if level <= self.capacity {
-            Room::Enough
-        } else if level == self.capacity + 1 {
-            Room::OneTooMany
-        } else {
-            Room::Unknown
+            return Room::Unknown;
+        }
+        match self.level(end).saturating_sub(self.capacity) {
+            0 => Room::Enough,
+            1 => Room::OneTooMany,
+            _ => Room::Unknown,
         }
     }
 

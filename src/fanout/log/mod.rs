@@ -3,17 +3,18 @@
 //! frame that they precede. It keeps what is needed, and drops the rest when it is told so.
 
 mod backlog;
+mod late;
 mod replay;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(super) use backlog::{Backlog, Placed};
-use replay::Replay;
+use late::ForLateJoiners;
 pub(super) use replay::Start;
 
 use super::effects::Effects;
-use super::types::{Event, FrameInfo, Sticky};
+use super::types::{Event, FrameInfo, Lost, Sticky};
 
 /// Something that is kept for late joiners.
 pub(crate) enum Kept<F, E> {
@@ -31,7 +32,10 @@ pub(crate) enum Kept<F, E> {
 /// A frame in the log.
 pub(super) struct Entry<F> {
     frame: F,
-    pub(super) info: FrameInfo,
+    /// What is told of it if it is lost.
+    pub(super) lost: Lost,
+    /// It needs every frame back to the last one without this.
+    pub(super) delta: bool,
     /// A keyframe, but of little use without the frame before it, its headers.
     pub(super) follows_header: bool,
     /// When it was published, monotonic ns.
@@ -62,17 +66,13 @@ pub(super) struct Log<F, E> {
     late: ForLateJoiners<E>,
 }
 
-/// What is kept for late joiners.
-struct ForLateJoiners<E> {
-    replay: Option<Replay<E>>,
-    /// Frames; 0: nothing is kept.
-    capacity: u64,
-    /// Frames of this format depend on others, as far as that was looked at: with a replay.
-    has_deltas: bool,
-}
-
 impl<F, E: Event> Log<F, E> {
     pub(super) fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// Empty, with so many frames to be kept for late joiners.
+    fn with_capacity(capacity: u64) -> Self {
         Self {
             run: 0,
             origin: 0,
@@ -84,11 +84,7 @@ impl<F, E: Event> Log<F, E> {
             event_base: 0,
             events: VecDeque::new(),
             sticky: Arc::default(),
-            late: ForLateJoiners {
-                replay: None,
-                capacity: 0,
-                has_deltas: false,
-            },
+            late: ForLateJoiners::new(capacity),
         }
     }
 
@@ -149,7 +145,7 @@ impl<F, E: Event> Log<F, E> {
 
     #[inline]
     pub(super) fn is_delta(&self, position: u64) -> bool {
-        self.entry(position).is_some_and(|entry| entry.info.delta)
+        self.entry(position).is_some_and(|entry| entry.delta)
     }
 
     /// Bytes of the frames from `position` on.
@@ -174,32 +170,34 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn append(
         &mut self,
         frame: F,
-        mut info: FrameInfo,
+        info: FrameInfo,
         now: u64,
         effects: &mut Effects<F, E>,
     ) -> bool {
         let position = self.end();
-        let follows_header = self.follows_header(&info);
-        self.header = (info.header && !info.delta).then_some(info.pts);
-        info.delta |= follows_header;
+        let follows_header = (info.header || self.header.is_some()) && self.note_header(&info);
+        let delta = info.delta | follows_header;
         let start = info.start.unwrap_or(self.end_time);
         self.end_time = info.end.unwrap_or(start);
         self.frames.push_back(Entry {
             frame,
-            info,
+            lost: info.lost(),
+            delta,
             follows_header,
             arrived: now,
             bytes_before: self.bytes,
             start,
         });
         self.bytes += info.bytes;
-        self.late.capacity != 0 && self.keep_for_joiners(position, info.delta, effects)
+        self.late.keeps_any() && self.keep_for_joiners(position, delta, effects)
     }
 
-    #[inline]
-    fn follows_header(&self, info: &FrameInfo) -> bool {
+    /// A frame comes that has headers, or the one before had: true if it is the keyframe of those.
+    fn note_header(&mut self, info: &FrameInfo) -> bool {
         let same_time = |header: Option<u64>| header.is_none() || header == info.pts;
-        !info.delta && info.pts.is_some() && self.header.is_some_and(same_time)
+        let follows = !info.delta && info.pts.is_some() && self.header.is_some_and(same_time);
+        self.header = (info.header && !info.delta).then_some(info.pts);
+        follows
     }
 
     /// The frame at `position` for a consumer: the only reference if all others need `others_need`
@@ -208,7 +206,7 @@ impl<F, E: Event> Log<F, E> {
     where
         F: Clone,
     {
-        if position == self.base && others_need.min(self.replayed_from()) > position {
+        if position == self.base && others_need.min(self.late.needs_from()) > position {
             let entry = self.frames.pop_front()?;
             self.base += 1;
             return Some(entry.frame);
@@ -219,7 +217,7 @@ impl<F, E: Event> Log<F, E> {
     /// Frees the frames before `needed`, the first that any consumer needs.
     #[inline(always)]
     pub(super) fn release_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
-        let needed = needed.min(self.replayed_from());
+        let needed = needed.min(self.late.needs_from());
         while self.base < needed {
             let Some(entry) = self.frames.pop_front() else {
                 break;
@@ -243,8 +241,8 @@ impl<F, E: Event> Log<F, E> {
 
     pub(super) fn append_event(&mut self, event: E, effects: &mut Effects<F, E>) {
         if event.starts_format() {
-            self.forget_replay(effects);
-            self.late.has_deltas = false;
+            self.late.begin_format(effects);
+            self.header = None;
         }
         let sequence = self.event_end();
         if event.is_sticky() {
@@ -255,7 +253,7 @@ impl<F, E: Event> Log<F, E> {
             sequence,
             event,
         });
-        if let Some(replay) = &mut self.late.replay {
+        if let Some(replay) = self.late.replay() {
             let first = (replay.next - self.event_base) as usize;
             replay.bound_events(self.events.range(first..), effects);
         }
@@ -265,7 +263,7 @@ impl<F, E: Event> Log<F, E> {
     pub(super) fn note_sticky(&mut self, event: &E, effects: &mut Effects<F, E>) {
         let sequence = self.event_end();
         keep_sticky(&mut self.sticky, sequence, event, effects);
-        if let Some(replay) = &mut self.late.replay {
+        if let Some(replay) = self.late.replay() {
             keep_sticky(replay.sticky(), sequence, event, effects);
         }
     }
@@ -280,12 +278,7 @@ impl<F, E: Event> Log<F, E> {
 
     /// Frees the events before `needed`, the first that any consumer needs.
     pub(super) fn release_events_before(&mut self, needed: u64, effects: &mut Effects<F, E>) {
-        let replayed_from = self
-            .late
-            .replay
-            .as_ref()
-            .map_or(u64::MAX, |replay| replay.next);
-        let needed = needed.min(replayed_from);
+        let needed = needed.min(self.late.needs_events_from());
         while self.event_base < needed {
             let Some(placed) = self.events.pop_front() else {
                 break;
@@ -304,10 +297,7 @@ impl<F, E: Event> Log<F, E> {
 
     /// Where a late joiner starts.
     pub(super) fn start_replayed(&self) -> Start<E> {
-        match &self.late.replay {
-            Some(replay) => replay.start(),
-            None => self.start_live(),
-        }
+        self.late.start().unwrap_or_else(|| self.start_live())
     }
 
     /// The end of the stream is in force: nothing has begun since.
@@ -320,14 +310,14 @@ impl<F, E: Event> Log<F, E> {
     where
         F: Clone,
     {
-        let Some(replay) = &self.late.replay else {
+        let Some(start) = self.late.start() else {
             return Vec::new();
         };
         let Start {
             position,
             events,
             next,
-        } = replay.start();
+        } = start;
         let later = (next..self.event_end()).filter_map(|sequence| self.event(sequence));
         let mut events = events.iter().chain(later).peekable();
         let mut kept = Vec::new();
@@ -349,21 +339,17 @@ impl<F, E: Event> Log<F, E> {
     /// First frame that must be kept although no consumer needs it.
     #[inline]
     pub(super) fn replayed_from(&self) -> u64 {
-        self.late
-            .replay
-            .as_ref()
-            .map_or(u64::MAX, |replay| replay.position)
+        self.late.needs_from()
     }
 
     /// The newest keyframe that is kept, of a coded stream, for a consumer that has had the events since:
     /// none if frames from there on need other ones, or the stream has ended.
     pub(super) fn kept_keyframe(&self) -> Option<u64> {
-        let replay = self.late.replay.as_ref().filter(|_| self.late.has_deltas)?;
-        let first = (replay.next - self.event_base) as usize;
-        let mut since = replay.events().chain(self.events.range(first..));
-        (!since.any(Placed::bars)).then_some(replay.position)
+        self.late
+            .keyframe(|next| self.events.range((next - self.event_base) as usize..))
     }
 
+    /// The frame at `position` was appended; true if the group of pictures is too long to be kept.
     fn keep_for_joiners(
         &mut self,
         position: u64,
@@ -371,34 +357,11 @@ impl<F, E: Event> Log<F, E> {
         effects: &mut Effects<F, E>,
     ) -> bool {
         if delta {
-            self.late.has_deltas = true;
-            return self.shorten_replay(effects);
+            return self.late.note_delta(self.end(), effects);
         }
-        let replay = Replay::new(position, self.sticky.clone(), self.event_end());
-        let old = self.late.replay.replace(replay);
-        Self::dissolve(old, effects);
+        let (sticky, next) = (self.sticky.clone(), self.event_end());
+        self.late.begin(position, sticky, next, effects);
         false
-    }
-
-    /// Gives the replay up if it has too many frames; true if it did.
-    fn shorten_replay(&mut self, effects: &mut Effects<F, E>) -> bool {
-        let (end, capacity) = (self.end(), self.late.capacity);
-        let old = self
-            .late
-            .replay
-            .take_if(|replay| end - replay.position > capacity);
-        let is_too_long = old.is_some();
-        Self::dissolve(old, effects);
-        is_too_long
-    }
-
-    fn dissolve(old: Option<Replay<E>>, effects: &mut Effects<F, E>) {
-        if let Some(old) = old {
-            let sticky = old.dissolve(effects);
-            effects.free_sticky(sticky);
-            effects.frames_moved = true;
-            effects.events_moved = true;
-        }
     }
 
     /// Frames kept for late joiners from now on; true if those that are kept were too many.
@@ -407,31 +370,30 @@ impl<F, E: Event> Log<F, E> {
         capacity: u64,
         effects: &mut Effects<F, E>,
     ) -> bool {
-        self.late.capacity = capacity;
-        self.shorten_replay(effects) && capacity != 0
+        self.late.set_capacity(capacity, self.end(), effects)
     }
 
     pub(super) fn replay_capacity(&self) -> u64 {
-        self.late.capacity
+        self.late.capacity()
     }
 
     pub(super) fn forget_replay(&mut self, effects: &mut Effects<F, E>) {
-        self.release_replay(effects);
+        self.late.release(effects);
         self.header = None;
     }
 
     /// The stream goes on, but a late joiner begins with the next keyframe.
     pub(super) fn release_replay(&mut self, effects: &mut Effects<F, E>) {
-        let old = self.late.replay.take();
-        Self::dissolve(old, effects);
+        self.late.release(effects);
     }
 
     /// Back to an empty log at position zero; the settings stay.
     pub(super) fn reset(&mut self) -> Self {
-        let mut empty = Self::new();
-        empty.run = self.run + 1;
-        empty.origin = self.number(self.end());
-        empty.late.capacity = self.late.capacity;
+        let empty = Self {
+            run: self.run + 1,
+            origin: self.number(self.end()),
+            ..Self::with_capacity(self.late.capacity())
+        };
         std::mem::replace(self, empty)
     }
 }

@@ -44,7 +44,7 @@ impl Pool {
     /// A new life of the stream. What the application has in its hands stays there.
     pub(super) fn reset<F, E>(&mut self, effects: &mut Effects<F, E>) {
         self.limit.reset();
-        effects.wake.extend(self.silence.reset());
+        effects.note_waker(self.silence.reset());
     }
 
     // ---- what is out -----------------------------------------------------------------------
@@ -240,11 +240,11 @@ impl Pool {
 
     /// Wakes the watcher if it waits for something to watch.
     pub(super) fn look_again<F, E>(&mut self, effects: &mut Effects<F, E>) {
-        effects.wake.extend(self.silence.take_watcher());
+        effects.note_waker(self.silence.take_watcher());
     }
 
     pub(super) fn end_watch<F, E>(&mut self, effects: &mut Effects<F, E>) {
-        effects.wake.extend(self.silence.end_watch());
+        effects.note_waker(self.silence.end_watch());
     }
 
     /// Gives a frame back if upstream, whose last frame came at `last`, may have starved. `watcher` is

@@ -69,6 +69,16 @@ pub(super) struct Before {
     pub(super) newest: u64,
 }
 
+/// The thread that watches.
+#[derive(Debug, Default)]
+enum Watcher {
+    #[default]
+    None,
+    Watching,
+    /// It has nothing to watch, and waits until it is woken.
+    Idle(Waker),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// Since when a silence counts: the element plays, ns.
@@ -86,9 +96,7 @@ pub(super) struct Silence {
     attempts: Option<Attempts>,
     /// The last silence that seemed to be a starvation.
     hit: Option<Hit>,
-    /// Of the thread that watches, while it has nothing to watch.
-    watcher: Option<Waker>,
-    has_watcher: bool,
+    watcher: Watcher,
     /// Which watcher it is: one from before ends.
     watch: u64,
 }
@@ -101,7 +109,7 @@ impl Silence {
     pub(super) fn note_frame(&self, position: u64, length: u64) -> bool {
         // To count what is out takes its time.
         let counts = length > self.longest || position.is_multiple_of(COUNTED);
-        counts || !self.has_watcher || self.watcher.is_some() || self.attempts.is_some()
+        counts || !matches!(self.watcher, Watcher::Watching) || self.attempts.is_some()
     }
 
     /// So many are out with the new one, and the log is that long.
@@ -235,28 +243,41 @@ impl Silence {
     /// What a thread that watches from now on has to [look](crate::fanout::Fanout::look_at_silence) with;
     /// `None` if there is one.
     pub(super) fn begin_watch(&mut self) -> Option<u64> {
-        let is_first = !std::mem::replace(&mut self.has_watcher, true);
-        is_first.then_some(self.watch)
+        if !matches!(self.watcher, Watcher::None) {
+            return None;
+        }
+        self.watcher = Watcher::Watching;
+        Some(self.watch)
     }
 
     pub(super) fn is_watch(&self, watch: u64) -> bool {
-        self.has_watcher && self.watch == watch
+        !matches!(self.watcher, Watcher::None) && self.watch == watch
     }
 
     /// The watcher ends. Returns it if it has to be woken for that.
     pub(super) fn end_watch(&mut self) -> Option<Waker> {
-        self.has_watcher = false;
         self.watch += 1;
-        self.watcher.take()
+        self.replace_watcher(Watcher::None)
     }
 
     /// The watcher, if it waits for something to watch.
     pub(super) fn take_watcher(&mut self) -> Option<Waker> {
-        self.watcher.take()
+        match self.watcher {
+            Watcher::Idle(_) => self.replace_watcher(Watcher::Watching),
+            Watcher::None | Watcher::Watching => None,
+        }
     }
 
     /// The watcher has nothing to watch for now. Returns the one before.
     pub(super) fn idle(&mut self, watcher: Waker) -> Option<Waker> {
-        self.watcher.replace(watcher)
+        self.replace_watcher(Watcher::Idle(watcher))
+    }
+
+    /// Returns the one before, if it was idle.
+    fn replace_watcher(&mut self, next: Watcher) -> Option<Waker> {
+        match std::mem::replace(&mut self.watcher, next) {
+            Watcher::Idle(waker) => Some(waker),
+            Watcher::None | Watcher::Watching => None,
+        }
     }
 }

@@ -152,8 +152,8 @@ impl Event for Ev {
         self.kind <= Kind::Caps
     }
 
-    fn in_place_of(frame: &FrameInfo) -> Option<Self> {
-        Some(Self::new(Kind::Gap, stand_in_id(frame.pts?)))
+    fn in_place_of(pts: u64, _duration: u64) -> Self {
+        Self::new(Kind::Gap, stand_in_id(pts))
     }
 }
 

@@ -90,9 +90,10 @@ impl Course {
         }
         self.waiting ^= bit;
         let info = &stream[number];
-        let verdict = self.decoding.judge(info);
+        let verdict = self.decoding.judge(info.delta, info.pts);
         if verdict == Verdict::Take && self.lost & bit == 0 {
-            self.decoding.take(info, false, self.first || self.gap);
+            self.decoding
+                .take(info.delta, info.pts, false, self.first || self.gap);
             (self.first, self.gap) = (false, false);
             self.got |= bit;
             return true;

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::facts::DropReason;
-use crate::fanout::{Event, Fanout, FrameInfo};
+use crate::fanout::{Event, Fanout};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A frame is its number.
@@ -68,8 +68,8 @@ impl Event for Kind {
         false
     }
 
-    fn in_place_of(_: &FrameInfo) -> Option<Self> {
-        Some(Self::Gap)
+    fn in_place_of(_pts: u64, _duration: u64) -> Self {
+        Self::Gap
     }
 }
 
