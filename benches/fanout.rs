@@ -71,6 +71,7 @@ fn count(kind: &str, consumers: &str, frames: &str) {
         _ => Kind::Harness,
     };
     let setup = all_stuck(kind, consumers.parse().unwrap());
+    setup.settle();
     publish_counted(&setup, frames.parse().unwrap());
     // Taking the pipeline down is not measured, and differs.
     std::process::exit(0);

@@ -3,6 +3,7 @@
 
 mod wake;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use gstdronetee::{FramePublisher, FrameReceiver};
 use hdrhistogram::Histogram;
 pub(crate) use wake::WakeUps;
 
-use crate::ends::{Gate, begin, gray, leaky_queue, nanos, sink_pad};
+use crate::ends::{Gate, begin, gray, leaky_queue, nanos, sink_pad, stamped};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -88,7 +89,10 @@ impl Setup {
             Kind::Tee => tee(&outs),
             Kind::DroneTee => dronetee(&outs),
         };
-        begin(&sink, Some(&gray()));
+        // At this rate no pause of the machine's is a silence of the source's.
+        let mut caps = gray();
+        caps.make_mut().set("framerate", gst::Fraction::new(1, 100));
+        begin(&sink, Some(&caps));
         Self {
             kind,
             consumers,
@@ -101,6 +105,33 @@ impl Setup {
 
     pub(crate) fn publish(&self, buffer: gst::Buffer) {
         self.sink.chain(buffer).unwrap();
+    }
+
+    /// From here on all publishes take the same instructions, in every run: nothing falls due with time, and
+    /// to the allocator all frames are of the same size.
+    pub(crate) fn settle(&self) {
+        if self.kind == Kind::DroneTee {
+            self.elements[0].set_property("stall-timeout", 0u64);
+            self.elements[0].set_property("drop-messages-interval", u32::MAX);
+            self.wait_all_told();
+        }
+        drop(Vec::from_iter((0..64).map(|_| stamped(0))));
+        (0..16).for_each(|_| self.publish(stamped(0)));
+    }
+
+    /// Waits until the first drops of every consumer are told.
+    fn wait_all_told(&self) {
+        let bus = self.elements[0].bus().unwrap();
+        let patience = gst::ClockTime::from_seconds(60);
+        let mut told = HashSet::new();
+        while told.len() < self.consumers {
+            let message = bus.timed_pop_filtered(patience, &[gst::MessageType::Element]);
+            let message = message.expect("drops are not told");
+            let drop = message.structure().unwrap();
+            if drop.name() == "dronetee-drop" {
+                told.insert(drop.get::<String>("consumer").unwrap());
+            }
+        }
     }
 
     pub(crate) fn stick(&self, consumers: usize) {
@@ -168,6 +199,7 @@ fn tee(outs: &[gst::Pad]) -> (gst::Pad, Vec<gst::Element>) {
 
 fn dronetee(outs: &[gst::Pad]) -> (gst::Pad, Vec<gst::Element>) {
     let tee = gst::ElementFactory::make("dronetee").build().unwrap();
+    tee.set_bus(Some(&gst::Bus::new()));
     for out in outs {
         let pad = tee.request_pad_simple("src_%u").unwrap();
         pad.link(out).unwrap();
