@@ -7,10 +7,25 @@ use crate::source::{DEADLINE, Source};
 use gst::prelude::*;
 use gstdronetee::{CloseReason, FramePublisher, FrameReceiver, Next, RecvError};
 
+/// What an application keeps may go to any thread, be shared by threads and be printed.
 const _: () = {
-    const fn sent<T: Send + Unpin>() {}
-    sent::<FrameReceiver>();
-    sent::<Next<'_>>();
+    const fn plain<T: Send + Sync + Unpin + std::fmt::Debug>() {}
+    const fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    plain::<FrameReceiver>();
+    plain::<Next<'_>>();
+    plain::<gstdronetee::Iter<'_>>();
+    plain::<gstdronetee::TryIter<'_>>();
+    plain::<gstdronetee::IntoIter>();
+    plain::<gstdronetee::Plane>();
+    plain::<gstdronetee::Rows<'_>>();
+    plain::<gstdronetee::ReferenceTimestamp>();
+    plain::<gstdronetee::Notices>();
+    plain::<gstdronetee::NextNotice<'_>>();
+    plain::<gstdronetee::Notice>();
+    plain::<gstdronetee::Stop>();
+    plain::<gstdronetee::Driven>();
+    error::<gstdronetee::NoticeError>();
+    error::<gstdronetee::DriveError<gstdronetee::Error>>();
 };
 
 fn seqs(frames: impl Iterator<Item = gstdronetee::Frame>) -> Vec<u64> {
