@@ -14,15 +14,11 @@ use gst::subclass::prelude::*;
 use crate::tee::helpers::Helpers;
 use crate::tee::{CAT, DroneTeePad, lock};
 
-/// Hands `event` to the branch that is linked. The end of a flush that began with another branch is the pad's own: it
-/// would take the segment from frames that wait in this one.
+/// Hands `event` to the branch that is linked. The end of a flush whose start it has not seen is the pad's own: it would take
+/// the segment from frames that wait in the branch, and wait for a sink that prerolls.
 pub(super) fn pass(pad: &DroneTeePad, event: gst::Event) {
-    let is_flushing = |pad: &gst::Pad| pad.pad_flags().contains(gst::PadFlags::FLUSHING);
-    let began_elsewhere = || pad.peer().is_some_and(|peer| !is_flushing(&peer));
-    if event.type_() == gst::EventType::FlushStop
-        && is_flushing(pad.upcast_ref())
-        && began_elsewhere()
-    {
+    let is_unknown = |peer: gst::Pad| !peer.pad_flags().contains(gst::PadFlags::FLUSHING);
+    if event.type_() == gst::EventType::FlushStop && pad.peer().is_some_and(is_unknown) {
         end_flush(pad);
     } else {
         pad.push_event(event);

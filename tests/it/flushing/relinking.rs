@@ -65,9 +65,11 @@ fn a_successor_of_a_branch_that_hangs_in_a_flush_gets_frames() {
     rig.push_all(1..3);
     next.wait_idle();
     let offsets = next.offsets();
-    let stats = next.stats();
+    let (stats, story) = (next.stats(), next.story());
     hangs.store(false, Ordering::SeqCst);
     assert_eq!(offsets, [1, 2], "{stats}");
+    // It has not seen the start.
+    assert!(!story.contains(&"flush-stop".to_owned()), "{story:?}");
 }
 
 #[test]
