@@ -7,7 +7,14 @@ use std::sync::Weak;
 use gst::subclass::prelude::*;
 
 use super::course::LifeId;
-use super::life::Host;
+
+/// Where what the content asks and tells goes.
+pub(super) trait Upstream: Send + Sync + 'static {
+    fn upstream_event(&self, life: LifeId, event: gst::Event) -> bool;
+    fn upstream_query(&self, life: LifeId, query: &mut gst::QueryRef) -> bool;
+    /// The pad from which frames come.
+    fn source(&self) -> gst::Pad;
+}
 
 glib::wrapper! {
     pub struct FeedPad(ObjectSubclass<imp::FeedPad>)
@@ -33,22 +40,23 @@ mod imp {
 }
 
 /// A pad of the life's own: what its content asks and tells upstream ends with the life. For those who
-/// follow links it continues at the host's.
-pub(super) fn pad<H: Host>(id: LifeId, host: &Weak<H>) -> FeedPad {
-    let [events, queries, links] = [host.clone(), host.clone(), host.clone()];
+/// follow links it continues at the bin's.
+pub(super) fn pad<U: Upstream>(id: LifeId, upstream: &Weak<U>) -> FeedPad {
+    let [events, queries, links] = [upstream.clone(), upstream.clone(), upstream.clone()];
     gst::PadBuilder::<FeedPad>::new(gst::PadDirection::Src)
         .name(format!("feed_{id}"))
         .event_function(move |_, _, event| {
-            let host = events.upgrade();
-            host.is_some_and(|host| host.upstream_event(id, event))
+            let upstream = events.upgrade();
+            upstream.is_some_and(|upstream| upstream.upstream_event(id, event))
         })
         .query_function(move |_, _, query| {
-            let host = queries.upgrade();
-            host.is_some_and(|host| host.upstream_query(id, query))
+            let upstream = queries.upgrade();
+            upstream.is_some_and(|upstream| upstream.upstream_query(id, query))
         })
         .iterate_internal_links_function(move |_, _| {
-            let host = links.upgrade();
-            gst::Iterator::from_vec(host.map(|host| host.source()).into_iter().collect())
+            let upstream = links.upgrade();
+            let source = upstream.map(|upstream| upstream.source());
+            gst::Iterator::from_vec(source.into_iter().collect())
         })
         .build()
 }

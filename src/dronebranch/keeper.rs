@@ -9,6 +9,7 @@ use gst::prelude::*;
 use super::content::{self, now};
 use super::contents::{Contents, Stock};
 use super::course::{Course, LifeId};
+use super::feed::Upstream;
 use super::gate::Gate;
 use super::life::{Host, Life, Order};
 use super::notices::Fault;
@@ -200,7 +201,9 @@ impl Host for Keeper {
         self.shared.report(state);
         drop(gone);
     }
+}
 
+impl Upstream for Keeper {
     fn upstream_event(&self, life: LifeId, event: gst::Event) -> bool {
         self.gate.event_of_content(life, event)
     }

@@ -21,7 +21,7 @@ use super::CAT;
 use super::content::{self, now};
 use super::contents::Stock;
 use super::course::LifeId;
-use super::feed;
+use super::feed::{self, Upstream};
 use super::slot::Slot;
 
 /// What upstream hands over.
@@ -59,7 +59,7 @@ struct Orders {
 }
 
 /// Told by the life's threads, with no lock held.
-pub(super) trait Host: Send + Sync + 'static {
+pub(super) trait Host: Upstream {
     /// The content to bring up, which is in the bin, and its sink pad. `None`: there is none, and
     /// the host knows.
     fn content(&self, life: LifeId) -> Option<Stock>;
@@ -72,10 +72,6 @@ pub(super) trait Host: Send + Sync + 'static {
     fn has_ended(&self, life: LifeId, seqnum: gst::Seqnum);
     /// The content is down.
     fn is_over(&self, life: &Arc<Life>);
-    fn upstream_event(&self, life: LifeId, event: gst::Event) -> bool;
-    fn upstream_query(&self, life: LifeId, query: &mut gst::QueryRef) -> bool;
-    /// The pad from which frames come.
-    fn source(&self) -> gst::Pad;
 }
 
 pub(super) struct Life {
