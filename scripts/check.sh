@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test bench
-[ $# -gt 0 ] || set -- guard interleavings memory stress beyond readme
+[ $# -gt 0 ] || set -- guard interleavings memory beyond readme zenoh stress
 
 # Random pipelines with a seed that was never tried. A fault prints the seed that repeats it, which is tried at
 # once: a fault of timing that does not come again, on a machine that anything may hold up, is told and no more.
