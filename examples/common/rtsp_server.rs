@@ -13,6 +13,7 @@ use gst_rtsp_server::prelude::*;
 )]
 pub(crate) enum Streams {
     VideoAndAudio,
+    Video,
     Audio,
     /// To those who have the `LOGIN` alone.
     Secured,
@@ -48,11 +49,12 @@ impl RtspServer {
         server.set_service(&port.to_string());
 
         let factory = gst_rtsp_server::RTSPMediaFactory::new();
-        // The sound comes first: who takes the first stream gets no picture.
+        // The sound comes first: a program that takes the first stream gets no picture.
         factory.set_launch(&match streams {
             Streams::VideoAndAudio | Streams::Secured => {
                 format!("( {AUDIO} name=pay0 {VIDEO} name=pay1 )")
             }
+            Streams::Video => format!("( {VIDEO} name=pay0 )"),
             Streams::Audio => format!("( {AUDIO} name=pay0 )"),
         });
         factory.set_shared(true);

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use crate::accounts::{assert_element_balanced, pad_stats};
+use crate::common::streams_for_video_lines;
 use crate::common::{init, wait_for};
 use crate::pipelines::{launch_line, tool, with_camera};
-use crate::rtsp_server::{RtspServer, Streams};
+use crate::rtsp_server::RtspServer;
 
 /// How long a receiver is away.
 const AWAY: Duration = Duration::from_secs(3);
@@ -33,7 +34,7 @@ impl Drone {
     /// With each `(text, other)` replaced in the line.
     fn start(file: &str, replaced: &[(&str, &str)]) -> Self {
         init();
-        let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+        let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
         // The camera's own times tell at the receiver what is missing.
         let line = replace(launch_line(file), replaced);
         let line = replace(line, &[("rtspsrc ", "rtspsrc buffer-mode=none ")]);

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::rtsp_server::{RtspServer, Streams};
+use crate::common::streams_for_video_lines;
+use crate::rtsp_server::RtspServer;
 use gst::prelude::*;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -235,7 +236,7 @@ pub(crate) fn with_camera(line: &str, camera: &RtspServer) -> String {
 #[test]
 fn takes_the_video_of_an_rtsp_camera_with_sound() {
     gst::init().unwrap();
-    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
     let line = with_camera(&launch_line("rtsp-in.launch"), &camera);
     let (ok, lines) = run(launch(&line), |line| {
         line.contains("tag=(string)detection_client_slow") && field(line, "total") > 40
@@ -284,7 +285,7 @@ fn free_udp_port() -> u16 {
 #[test]
 fn records_and_relays_while_detection_lags() {
     gst::init().unwrap();
-    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
     let file = plugin_dir().join("test-record.mkv");
     let port = free_udp_port();
     let relayed = Player::start(&format!(

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
+use crate::common::streams_for_video_lines;
 use crate::common::wait_for;
 use crate::pipelines::{field, launch, launch_line, run, summary, with_camera};
-use crate::rtsp_server::{RtspServer, Streams};
+use crate::rtsp_server::RtspServer;
 
 const KEEP_UP: [&str; 2] = ["movement_detector", "telemetry"];
 /// Frames that wait when the first one has been decoded: those of 0.4 s.
@@ -97,7 +98,7 @@ fn lost_of_a_burst(line: &str) -> Option<[u64; 2]> {
 fn consumers_that_keep_up_lose_nothing_of_the_burst_at_the_start() {
     let _turn = in_turn();
     crate::common::init();
-    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
     let line = with_camera(&launch_line("rtsp-in.launch"), &camera);
     let lost = (0..10).find_map(|_| lost_of_a_burst(&line));
     assert_eq!(lost, Some([0, 0]), "None: the machine is too busy for it");
@@ -139,7 +140,7 @@ impl Drop for Load {
 fn the_shipped_line_starts_without_loss_on_a_loaded_machine() {
     let _turn = in_turn();
     gst::init().unwrap();
-    let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+    let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
     let line = with_camera(&launch_line("rtsp-in.launch"), &camera);
     for _ in 0..2 {
         let load = Load::start(4);

@@ -414,3 +414,13 @@ impl Drop for Rig {
         let _ = self.tee.set_state(gst::State::Null);
     }
 }
+
+/// What a camera sends to launch lines that take no sound. GStreamer 1.24 and later may end an `rtspsrc` of which a stream
+/// is not linked, before the first frame, with `tee` as with `dronetee`.
+pub(crate) fn streams_for_video_lines() -> crate::rtsp_server::Streams {
+    if gst::version() < (1, 24, 0, 0) {
+        crate::rtsp_server::Streams::VideoAndAudio
+    } else {
+        crate::rtsp_server::Streams::Video
+    }
+}

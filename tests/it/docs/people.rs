@@ -2,8 +2,9 @@
 //! The launch lines for hardware, with elements of software in place of those of the hardware.
 
 use super::{empty_folder, root};
+use crate::common::streams_for_video_lines;
 use crate::pipelines::{field, launch_line, run, summary, tool, with_camera};
-use crate::rtsp_server::{RtspServer, Streams};
+use crate::rtsp_server::RtspServer;
 
 /// Ends by itself, as no camera does.
 const DECODER: &str = "avdec_h264 ! identity eos-after=60";
@@ -52,7 +53,7 @@ fn runs_with_stand_ins(file: &str, consumers: &[&str]) {
     }
     assert_ne!(line, original);
     let camera = original.contains("rtspsrc").then(|| {
-        let camera = RtspServer::start(Streams::VideoAndAudio, 0).unwrap();
+        let camera = RtspServer::start(streams_for_video_lines(), 0).unwrap();
         line = with_camera(&line, &camera);
         camera
     });
