@@ -101,8 +101,8 @@ mod consumer;
 mod content;
 mod contents;
 mod course;
-#[cfg(feature = "metrics")]
 mod feed;
+#[cfg(feature = "metrics")]
 mod figures;
 mod gate;
 mod imp;
