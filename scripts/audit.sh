@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
-# Checks what the crate is built with: the oldest Rust that it promises, and its dependencies'
-# licences, advisories and number of GStreamer bindings. Says what it can not check here.
+# Checks what the crate is built with: fewer features than the tests', the oldest Rust that it promises, and its
+# dependencies' licences, advisories and number of GStreamer bindings. Says what it can not check here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Nothing is linked: the tests' library stays as it is.
+for features in '' serde metrics; do
+  cargo clippy --locked --quiet --lib --no-default-features --features "$features" -- -D warnings
+done
+echo 'audit: the crate builds without its features, and with each alone'
 
 # Clippy's incompatible_msrv, which scripts/test.sh runs, covers the standard library's names.
 python3 - "$oldest" <(cargo metadata --locked --all-features --format-version 1) <<'EOP'
