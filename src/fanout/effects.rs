@@ -2,12 +2,12 @@
 //! What a step under the lock leaves to be done: wake-ups and frees after the lock, and which
 //! conclusions the core has to draw before it lets go.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use smallvec::SmallVec;
 
 use super::types::Sticky;
+use crate::park::wake;
 
 /// What is freed without the lock.
 #[expect(dead_code, reason = "kept only to be freed")]
@@ -92,10 +92,7 @@ impl<F, E> Effects<F, E> {
 
 /// After the lock.
 pub(super) fn wake_all(wakers: SmallVec<[Waker; 8]>) {
-    for waker in wakers {
-        // One that panics is its owner's trouble, not upstream's nor the next one's.
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    }
+    wakers.into_iter().for_each(wake);
 }
 
 /// Frees what is rarely there.
