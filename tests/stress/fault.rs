@@ -168,12 +168,13 @@ fn tell_threads() {
     }
 }
 
-/// What splitmuxsink says at times, whatever is in front of it. Nothing else can say the others: no NULL
-/// gets into GStreamer from Rust.
+/// What is no fault of `dronetee`'s.
 const KNOWN: [&str; 4] = [
     // A relink while GstPad pushes its sticky events: it takes those that the former peer got for received by the next
     // one, which gets them late. The witnesses look at what each frame comes with.
     "Sticky event misordering",
+    // splitmuxsink says these at times, whatever is in front of it. Nothing else can: no NULL gets into GStreamer from
+    // Rust.
     "gst_object_unref: assertion 'object != NULL' failed",
     "splitmuxsink will not work",
     "gst_pad_send_event: assertion 'GST_IS_PAD (pad)' failed",

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use accounts::{Accounts, Link};
 use clap::Parser as _;
-use flight::{Flight, Keyframes};
+use flight::Flight;
 use gstdronetee::FramePublisher;
 use options::Options;
 use sender::Sender;
@@ -106,7 +106,10 @@ fn connect(
     };
     let want_keyframe: ground::WantKeyframe = {
         let (keyframes, accounts) = (flight.keyframes(), accounts.clone());
-        Arc::new(move || want_keyframe(&keyframes, &accounts))
+        Arc::new(move || {
+            keyframes.request();
+            accounts.change(|sender| sender.keyframe_requests += 1);
+        })
     };
     let (options, ground, stop) = (options.clone(), ground.clone(), stop.clone());
     let thread = spawn("connect", move || {
@@ -130,11 +133,6 @@ fn connect(
         }
     })?;
     Ok(thread)
-}
-
-fn want_keyframe(keyframes: &Keyframes, accounts: &Accounts) {
-    keyframes.request();
-    accounts.change(|sender| sender.keyframe_requests += 1);
 }
 
 /// Publishes health once a second, until the stream ends, fails, or is to stop.

@@ -28,14 +28,20 @@ pub(super) fn pass(pad: &DroneTeePad, event: gst::Event) {
 /// What GStreamer does to a src pad that passes FLUSH_STOP on.
 fn end_flush(pad: &DroneTeePad) {
     use gst::EventType::{Eos, Segment, StreamGroupDone};
+    remove_sticky(pad, |event| {
+        [Eos, Segment, StreamGroupDone].contains(&event.type_())
+    });
+    pad.unset_pad_flags(gst::PadFlags::EOS | gst::PadFlags::FLUSHING);
+}
+
+/// The pad forgets its sticky events that are over.
+pub(super) fn remove_sticky(pad: &DroneTeePad, is_over: impl Fn(&gst::Event) -> bool) {
     pad.sticky_events_foreach(|event| {
-        let is_over = [Eos, Segment, StreamGroupDone].contains(&event.type_());
-        std::ops::ControlFlow::Continue(match is_over {
+        std::ops::ControlFlow::Continue(match is_over(event) {
             true => gst::EventForeachAction::Remove,
             false => gst::EventForeachAction::Keep,
         })
     });
-    pad.unset_pad_flags(gst::PadFlags::EOS | gst::PadFlags::FLUSHING);
 }
 
 /// No more events wait for a branch that hangs in one.

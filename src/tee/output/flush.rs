@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::around::remove_sticky;
 use crate::tee::asking::BUSY_PATIENCE;
 use crate::tee::{DroneTeePad, Stream, now};
 
@@ -43,12 +43,5 @@ pub(in crate::tee) fn stop(stream: &Stream, pads: &[DroneTeePad], event: &gst::E
 
 /// The pad forgets what went around the frames before a flush: GStreamer keeps it for the next link.
 fn forget_around(pad: &DroneTeePad) {
-    pad.sticky_events_foreach(|event| {
-        let action = if event.is_serialized() {
-            gst::EventForeachAction::Keep
-        } else {
-            gst::EventForeachAction::Remove
-        };
-        std::ops::ControlFlow::Continue(action)
-    });
+    remove_sticky(pad, |event| !event.is_serialized());
 }

@@ -5,6 +5,25 @@ use std::sync::Mutex;
 
 use super::*;
 
+/// A consumer whose branch is stuck in frame 0.
+fn stuck_with_a_frame(rig: &Rig) -> Consumer {
+    let stuck = rig.consumer("moves");
+    stuck.stick();
+    rig.push(0).unwrap();
+    stuck.wait_in_flight();
+    stuck
+}
+
+/// Pushes frames from number 1 on until one `came`.
+fn push_until(rig: &Rig, came: impl Fn() -> bool) {
+    let mut n = 0;
+    wait_for("a frame", || {
+        n += 1;
+        rig.push(n).unwrap();
+        came()
+    });
+}
+
 /// A pad is linked to another branch while the one before is asked ALLOCATION.
 #[test]
 fn what_the_branch_before_offers_is_not_taken_for_the_next_ones() {
@@ -114,20 +133,12 @@ fn block_and_relink_brings_each_event_once() {
 #[test]
 fn a_branch_that_replaces_a_stuck_one_in_a_flush_is_served() {
     let rig = Rig::started();
-    let stuck = rig.consumer("moves");
-    stuck.stick();
-    rig.push(0).unwrap();
-    stuck.wait_in_flight();
+    let stuck = stuck_with_a_frame(&rig);
     rig.flush();
     stuck.pad.unlink(&stuck.sink).unwrap();
     let next = rig.link(stuck.pad.clone(), None);
     stuck.unstick();
-    let mut n = 0;
-    wait_for("a frame", || {
-        n += 1;
-        rig.push(n).unwrap();
-        !next.offsets().is_empty()
-    });
+    push_until(&rig, || !next.offsets().is_empty());
     let story = next.story();
     assert_eq!(story[..3], ["stream-start", "caps", "segment"], "{story:?}");
     assert!(!story.contains(&"flush-stop".to_owned()), "{story:?}");
@@ -138,10 +149,7 @@ fn a_branch_that_replaces_a_stuck_one_in_a_flush_is_served() {
 #[test]
 fn a_branch_that_is_unlinked_while_a_flush_ends_does_not_keep_the_end() {
     let rig = Rig::started();
-    let stuck = rig.consumer("moves");
-    stuck.stick();
-    rig.push(0).unwrap();
-    stuck.wait_in_flight();
+    let stuck = stuck_with_a_frame(&rig);
     let (ending, ends) = mpsc::channel();
     let sink = rig.tee.static_pad("sink").unwrap();
     sink.add_probe(gst::PadProbeType::EVENT_FLUSH, move |_, info| {
@@ -162,12 +170,7 @@ fn a_branch_that_is_unlinked_while_a_flush_ends_does_not_keep_the_end() {
     rig.segment();
     stuck.unstick();
     let next = rig.link(stuck.pad.clone(), None);
-    let mut n = 0;
-    wait_for("a frame", || {
-        n += 1;
-        rig.push(n).unwrap();
-        !next.offsets().is_empty()
-    });
+    push_until(&rig, || !next.offsets().is_empty());
     let story = next.story();
     assert!(story.contains(&"segment".to_owned()), "{story:?}");
 }
@@ -242,18 +245,10 @@ fn a_branch_that_is_linked_amid_a_flush_keeps_the_segment_of_what_it_has() {
 #[test]
 fn a_branch_that_is_linked_again_amid_a_flush_gets_the_end_of_it() {
     let rig = Rig::started();
-    let stuck = rig.consumer("moves");
-    stuck.stick();
-    rig.push(0).unwrap();
-    stuck.wait_in_flight();
+    let stuck = stuck_with_a_frame(&rig);
     rig.flush();
     stuck.pad.unlink(&stuck.sink).unwrap();
     stuck.pad.link(&stuck.sink).unwrap();
     stuck.unstick();
-    let mut n = 0;
-    wait_for("a frame", || {
-        n += 1;
-        rig.push(n).unwrap();
-        stuck.offsets().iter().any(|offset| *offset > 0)
-    });
+    push_until(&rig, || stuck.offsets().iter().any(|offset| *offset > 0));
 }
