@@ -170,22 +170,32 @@ fn a_source_with_few_buffers_prerolls_plays_and_ends() {
 /// The pool of a decoder grows as it needs: nothing is given back.
 #[test]
 fn a_decoder_whose_pool_grows_gives_each_consumer_its_depth() {
+    let found = (0..10).find_map(|_| given_back_of_a_decoder());
+    assert_eq!(
+        found,
+        Some((0, (0, 0))),
+        "None: the machine is too busy for it"
+    );
+}
+
+/// What a decoder got back early, and what was learned of its pool; `None` if the machine made the source as silent as
+/// one that has starved.
+fn given_back_of_a_decoder() -> Option<(u64, (u32, u32))> {
     let pipeline = camera_of_a_decoder();
     let stuck = stick(&pipeline, "stuck");
     let silences = count_silences(&pipeline);
     pipeline.set_state(gst::State::Playing).unwrap();
     wait_for("frames", || count(&pipeline, "src_fast", "out") >= 90);
     assert_eq!(count(&pipeline, "src_fast", "dropped"), 0);
-    let given_back = count(&pipeline, "src_stuck", "dropped-pool");
-    // A busy machine may make the source as silent as one that has starved.
-    let silences = silences.load(Ordering::SeqCst);
-    assert!(given_back <= 2 * silences, "{given_back} in {silences}");
     assert!(count(&pipeline, "src_stuck", "dropped-slow") > 0);
-    if silences == 0 {
-        assert_eq!(figures(&pipeline), (0, 0));
-    }
+    let found = (
+        count(&pipeline, "src_stuck", "dropped-pool"),
+        figures(&pipeline),
+    );
+    let is_quiet = silences.load(Ordering::SeqCst) == 0;
     unstick(&stuck);
     pipeline.set_state(gst::State::Null).unwrap();
+    is_quiet.then_some(found)
 }
 
 /// How often no frame came for three frame durations.
