@@ -121,16 +121,16 @@ impl<'a> Task<'a> {
         branch.map_or_else(Arc::default, |branch| branch.sync(self.pad))
     }
 
-    /// Pushes, but for a session that is over. GstPad takes what it pushes for delivered to a branch that is linked
-    /// meanwhile.
+    /// Pushes, but for a session that is over. A link that is made while the branch of before is at it
+    /// takes what is pushed for delivered.
     fn pushing<T>(&mut self, push: impl FnOnce(&DroneTeePad) -> T) -> Option<T> {
         let before = self.pad.peer();
         if !self.course.may_push() {
             return None;
         }
         let result = push(self.pad);
-        let peer = self.pad.peer();
-        let is_relinked = peer.is_some() && peer != before;
+        // To a first branch GstPad itself sends all: what is repeated would come twice.
+        let is_relinked = before.is_some() && self.pad.peer() != before;
         if is_relinked && self.repeats == Repeat::No {
             self.repeats = Repeat::Missing;
         }
