@@ -75,7 +75,8 @@ impl Observers {
 
 impl Drop for Observers {
     fn drop(&mut self) {
-        for member in std::mem::take(&mut lock(&self.0).members) {
+        let members = std::mem::take(&mut lock(&self.0).members);
+        for member in members {
             if let Some(observer) = member.observer.upgrade() {
                 observer.end();
             }

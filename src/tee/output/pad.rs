@@ -124,10 +124,8 @@ impl DroneTeePad {
                 branch.begin(&self.obj(), &self.consumer(), begun)?;
             }
             (true, None) => {
-                let link = match lock(&self.settings).replays {
-                    true => Link::Made,
-                    false => Link::Live,
-                };
+                let replays = lock(&self.settings).replays;
+                let link = if replays { Link::Made } else { Link::Live };
                 let session = member.stream.activate(member.id, link, now());
                 lock(&self.timings).session = Some(session);
             }

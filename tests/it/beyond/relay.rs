@@ -57,7 +57,8 @@ impl Relay {
             }),
             std::thread::spawn(move || {
                 downwards.run(|_, data| {
-                    if let Some(client) = *to_client.lock().unwrap() {
+                    let client = *to_client.lock().unwrap();
+                    if let Some(client) = client {
                         let _ = out.send_to(data, client);
                     }
                 });
