@@ -14,19 +14,40 @@ use gst::subclass::prelude::*;
 use crate::tee::helpers::Helpers;
 use crate::tee::{CAT, DroneTeePad, lock};
 
-/// Hands `event` to the branch that is linked. The end of a flush whose start it has not seen is the pad's own: it would take
-/// the segment from frames that wait in the branch, and wait for a sink that prerolls.
+/// Hands `event` to the branch that is linked. The end of a flush alone would take the segment from frames that wait in the
+/// branch, and wait for a sink that prerolls.
 pub(super) fn pass(pad: &DroneTeePad, event: gst::Event) {
-    let is_unknown = |peer: gst::Pad| !peer.pad_flags().contains(gst::PadFlags::FLUSHING);
-    if event.type_() == gst::EventType::FlushStop && pad.peer().is_some_and(is_unknown) {
-        end_flush(pad);
-    } else {
+    if event.type_() != gst::EventType::FlushStop || is_flushing_behind(pad) {
         pad.push_event(event);
+        return;
     }
+    // The first element was linked or restarted amid the flush. Those further down may know of it, and wait for its end: the
+    // branch gets all of it.
+    if is_active(pad) && pad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+        let start = gst::event::FlushStart::builder().seqnum(event.seqnum());
+        pad.push_event(start.build());
+    }
+    match is_flushing_behind(pad) {
+        true => _ = pad.push_event(event),
+        false => end_flush(pad),
+    }
+}
+
+/// False if the pad is linked to one that knows of no flush.
+fn is_flushing_behind(pad: &DroneTeePad) -> bool {
+    let is_flushing = |peer: gst::Pad| peer.pad_flags().contains(gst::PadFlags::FLUSHING);
+    pad.peer().is_none_or(is_flushing)
+}
+
+fn is_active(pad: &DroneTeePad) -> bool {
+    pad.mode() != gst::PadMode::None
 }
 
 /// What GStreamer does to a src pad that passes FLUSH_STOP on.
 fn end_flush(pad: &DroneTeePad) {
+    if !is_active(pad) {
+        return;
+    }
     use gst::EventType::{Eos, Segment, StreamGroupDone};
     remove_sticky(pad, |event| {
         [Eos, Segment, StreamGroupDone].contains(&event.type_())
