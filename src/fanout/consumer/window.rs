@@ -65,6 +65,9 @@ pub(in crate::fanout) enum Room {
     Unknown,
 }
 
+/// With it, even no frame that waits is two too many.
+const UNCOUNTED: i64 = -2;
+
 /// What waits for a consumer: the frames of the log from the cursor on.
 #[derive(Debug)]
 pub(in crate::fanout) struct Window {
@@ -72,8 +75,8 @@ pub(in crate::fanout) struct Window {
     /// `depth` and the allowance.
     capacity: u64,
     limits: Limits,
-    /// Only the number of frames has to be looked at, and there is no allowance.
-    is_plain: bool,
+    /// The capacity, if nothing but the number of frames has to be looked at; else [`UNCOUNTED`].
+    counted: i64,
     allowance: Allowance,
     /// When it began, ns: replayed frames have not waited for the consumer before.
     since: u64,
@@ -87,7 +90,7 @@ impl Window {
             cursor: end,
             capacity: 0,
             limits,
-            is_plain: true,
+            counted: UNCOUNTED,
             allowance: Allowance::default(),
             since: 0,
             taken_until: 0,
@@ -184,17 +187,16 @@ impl Window {
             max_lag,
             ..
         } = self.limits;
-        self.is_plain = [bytes, time, max_age, max_lag, allowance.frames] == [0; 5];
+        let is_plain = [bytes, time, max_age, max_lag, allowance.frames] == [0; 5];
+        let counted = i64::try_from(self.capacity).ok();
+        self.counted = counted.filter(|_| is_plain).unwrap_or(UNCOUNTED);
     }
 
     /// A frame was appended, which made `end` the log's.
     #[inline]
     pub(in crate::fanout) fn look(&self, end: u64) -> Room {
-        if !self.is_plain {
-            return Room::Unknown;
-        }
-        match self.level(end).saturating_sub(self.capacity) {
-            0 => Room::Enough,
+        match self.level(end).cast_signed() - self.counted {
+            ..=0 => Room::Enough,
             1 => Room::OneTooMany,
             _ => Room::Unknown,
         }
