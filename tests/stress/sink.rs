@@ -404,7 +404,27 @@ impl Branch {
     /// A queue of GStreamer's takes a STREAM_START for the end of its EOS although its thread has still
     /// to stop after that EOS: a full one then keeps what is pushed into it for good, as behind `tee`.
     pub(crate) fn may_stand_still(&self) -> bool {
-        self.kind.contains("queue") && !self.kind.contains("drone")
+        match self.kind.contains("drone") {
+            // A thread that is in the push of an inner one is another matter.
+            true => self.has_paused_queue(),
+            false => self.kind.contains("queue"),
+        }
+    }
+
+    fn has_paused_queue(&self) -> bool {
+        let bins = self
+            .elements
+            .iter()
+            .filter_map(|element| element.downcast_ref::<gst::Bin>());
+        let inner = bins.flat_map(|bin| bin.iterate_recurse().into_iter().flatten());
+        let is_queue = |element: &gst::Element| {
+            element
+                .factory()
+                .is_some_and(|factory| factory.name() == "queue")
+        };
+        let is_paused = |pad: gst::Pad| pad.task_state() == gst::TaskState::Paused;
+        let mut all = self.elements.iter().cloned().chain(inner);
+        all.any(|element| is_queue(&element) && element.static_pad("src").is_some_and(is_paused))
     }
 
     /// Takes it out of the pipeline; it must not be linked.
