@@ -57,7 +57,7 @@ pub(crate) fn check(world: &World) {
 fn mend(world: &mut World) {
     world.unblock();
     // It may never go on after a second stream.
-    world.drop_run_once();
+    world.drop_for_good();
     world.unstick(true);
     for branch in world.controls() {
         branch.control.set(sink::Mode::Takes);

@@ -228,7 +228,7 @@ fn change_whole(world: &mut World) {
 
 fn restart(world: &mut World, also_bare: bool, change: impl FnOnce(&mut World)) {
     world.unstick(also_bare);
-    world.drop_run_once();
+    world.drop_for_good();
     let pauses = world.rng.once_in(2);
     for tee in &world.tees {
         if let (Feed::Own(source), true) = (&tee.feed, pauses) {

@@ -416,15 +416,17 @@ impl Branch {
             .elements
             .iter()
             .filter_map(|element| element.downcast_ref::<gst::Bin>());
-        let inner = bins.flat_map(|bin| bin.iterate_recurse().into_iter().flatten());
-        let is_queue = |element: &gst::Element| {
-            element
-                .factory()
-                .is_some_and(|factory| factory.name() == "queue")
-        };
-        let is_paused = |pad: gst::Pad| pad.task_state() == gst::TaskState::Paused;
-        let mut all = self.elements.iter().cloned().chain(inner);
-        all.any(|element| is_queue(&element) && element.static_pad("src").is_some_and(is_paused))
+        self.elements.iter().any(is_paused_queue) || bins.into_iter().any(has_paused_queue)
+    }
+
+    /// It can not be stopped and started again: it never can, or a proxysrc's queue stands still and keeps the thread that
+    /// would have to stop.
+    pub(crate) fn stops_for_good(&self) -> bool {
+        self.runs_once()
+            || self
+                .beyond
+                .as_ref()
+                .is_some_and(|beyond| has_paused_queue(beyond.upcast_ref()))
     }
 
     /// Takes it out of the pipeline; it must not be linked.
@@ -432,6 +434,9 @@ impl Branch {
         self.control.set(Mode::Takes);
         if self.is_bare() {
             watch("deactivate a bare sink", || self.head.set_active(false)).ok();
+        }
+        if let Some(beyond) = &self.beyond {
+            watch("stop beyond", || beyond.set_state(gst::State::Null)).ok();
         }
         for element in &self.elements {
             watch("stop a branch", || element.set_state(gst::State::Null)).ok();
@@ -444,8 +449,20 @@ impl Branch {
                 watch("release an input", || hub.release_request_pad(pad));
             }
         }
-        if let Some(beyond) = &self.beyond {
-            watch("stop beyond", || beyond.set_state(gst::State::Null)).ok();
-        }
     }
+}
+
+fn has_paused_queue(bin: &gst::Bin) -> bool {
+    bin.iterate_recurse()
+        .into_iter()
+        .flatten()
+        .any(|element| is_paused_queue(&element))
+}
+
+fn is_paused_queue(element: &gst::Element) -> bool {
+    let is_queue = element
+        .factory()
+        .is_some_and(|factory| factory.name() == "queue");
+    let is_paused = |pad: gst::Pad| pad.task_state() == gst::TaskState::Paused;
+    is_queue && element.static_pad("src").is_some_and(is_paused)
 }

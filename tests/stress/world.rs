@@ -277,16 +277,16 @@ impl World {
     }
 
     /// Takes out what can not be stopped and started again.
-    pub(crate) fn drop_run_once(&mut self) {
+    pub(crate) fn drop_for_good(&mut self) {
         for consumer in 0..self.consumers.len() {
             let branch = self.consumers[consumer].branch.as_ref();
-            if branch.is_some_and(Branch::runs_once) {
+            if branch.is_some_and(Branch::stops_for_good) {
                 let branch = self.unlink(consumer);
                 self.orphans.extend(branch);
             }
         }
         let all = self.orphans.drain(..);
-        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(Branch::runs_once);
+        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(Branch::stops_for_good);
         self.orphans = kept;
         for branch in gone {
             branch.dispose(&self.pipeline);

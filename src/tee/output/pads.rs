@@ -116,7 +116,7 @@ impl Pads {
 
     /// Activates the pad if the element runs, and adds it.
     fn begin(&self, element: &DroneTee, pad: &DroneTeePad) -> Result<(), Refusal> {
-        if runs(element) || add_activates_locked() {
+        if runs(element) {
             pad.set_active(true).map_err(Refusal::NotActivated)?;
         }
         element.add_pad(pad).map_err(Refusal::NotAdded)?;
@@ -183,12 +183,6 @@ fn tell_removed(element: &DroneTee, pad: &DroneTeePad) {
 }
 
 /// The element runs, or is about to.
-/// Up to GStreamer 1.20.5 `gst_element_add_pad()` holds the element's lock while it activates a pad, which posts a message
-/// that takes it: no pad is left for it to activate, should the element start meanwhile.
-fn add_activates_locked() -> bool {
-    gst::version() < (1, 20, 6, 0)
-}
-
 fn runs(element: &DroneTee) -> bool {
     let next = match element.pending_state() {
         gst::State::VoidPending => element.current_state(),
