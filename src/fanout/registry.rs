@@ -20,12 +20,14 @@ struct Orphan {
     stamp: Stamp,
     /// Of the frame.
     number: u64,
-    landed: Arc<AtomicU64>,
+    /// Where it will be said that it landed; `None` if it has. A frame that is taken in the next session uses the same place.
+    landing: Option<Arc<AtomicU64>>,
 }
 
 impl Orphan {
-    fn has_landed(&self) -> bool {
-        self.landed.load(Ordering::Acquire) == self.number
+    fn is_in_hands(&self) -> bool {
+        let place = self.landing.as_ref();
+        place.is_some_and(|landed| landed.load(Ordering::Acquire) != self.number)
     }
 }
 
@@ -115,7 +117,7 @@ impl<E: Event, L> Registry<E, L> {
                 id,
                 stamp: flight.stamp,
                 number: flight.number,
-                landed: consumer.landed().clone(),
+                landing: consumer.in_hands().map(|_| consumer.landed().clone()),
             };
             self.orphans.push(orphan);
         }
@@ -140,7 +142,7 @@ impl<E: Event, L> Registry<E, L> {
 
     /// The numbers of the frames in flight that are still out, of consumers and of none.
     pub(super) fn in_hands(&self) -> impl Iterator<Item = u64> {
-        let orphans = self.orphans.iter().filter(|orphan| !orphan.has_landed());
+        let orphans = self.orphans.iter().filter(|orphan| orphan.is_in_hands());
         let orphans = orphans.map(|orphan| orphan.number);
         self.consumers()
             .filter_map(Consumer::in_hands)

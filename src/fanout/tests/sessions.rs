@@ -41,6 +41,27 @@ fn amid_a_flush_nothing_is_taken() {
     assert_eq!(rig.drain(&one), "resumed S C");
 }
 
+/// What the application has freed is out no more, although the thread that had it is still to come back.
+#[test]
+fn what_landed_in_the_session_before_stays_landed() {
+    let mut rig = Rig::new();
+    let mut one = rig.join(depth(2));
+    let landed = rig.fan.landed(one.id).unwrap();
+    for _ in 0..3 {
+        rig.publish("k");
+        let taken = (0..2).find_map(|_| match rig.take(&one) {
+            Taken::Frame(frame) => Some(frame.number),
+            _ => None,
+        });
+        let number = taken.expect("a frame");
+        assert_eq!(rig.fan.totals(rig.now).pool.held, 1);
+        landed.store(number, Ordering::SeqCst);
+        assert_eq!(rig.fan.totals(rig.now).pool.held, 0);
+        one.session = rig.fan.activate(one.id, Link::Made, rig.now);
+    }
+    assert_eq!(rig.fan.strays(), 3);
+}
+
 #[test]
 fn the_end_of_a_flush_undoes_any_other_end() {
     for (reason, state) in [
