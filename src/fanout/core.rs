@@ -11,7 +11,7 @@ use super::key::{ConsumerId, Stamp};
 use super::log::{Kept, Log};
 use super::pool::Pool;
 use super::stage::Stage;
-use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Lost, Outcome, Taken, Watch};
+use super::types::{Answer, Done, Event, FrameInfo, Limits, Link, Lost, Taken, Watch};
 use super::upstream::Upstream;
 use crate::facts::Drops;
 use crate::sync::atomic::AtomicU64;
@@ -344,14 +344,13 @@ impl<F: Clone, E: Event, L> Core<F, E, L> {
         effects: &mut Effects<F, E>,
     ) {
         let registry = &mut self.stage.registry;
-        if done.outcome == Outcome::Delivered && registry.orphans() == 0 {
-            // The usual case has no conclusions.
-        } else if registry.finish_orphan(id, done.stamp) {
-            return;
+        let is_orphan = registry.orphans() > 0 && registry.finish_orphan(id, done.stamp);
+        if !is_orphan {
+            self.stage.consumer_mut(id, now, effects, |consumer, step| {
+                consumer.finish(step, done);
+            });
         }
-        self.stage.consumer_mut(id, now, effects, |consumer, step| {
-            consumer.finish(step, done);
-        });
+        self.pool.note_landing(&mut self.stage, now, effects);
     }
 
     /// The consumer's gate opens or closes.

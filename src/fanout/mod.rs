@@ -394,8 +394,12 @@ impl<F: Clone, E: Event, L> Fanout<F, E, L> {
         self.lock().pool().0.keep(number);
     }
 
-    pub(crate) fn unkeep(&self, number: u64) {
-        self.lock().pool().0.unkeep(number);
+    pub(crate) fn unkeep(&self, number: u64, now: u64) {
+        self.locked(|core, effects| {
+            let (pool, stage) = core.pool();
+            pool.unkeep(number);
+            pool.note_landing(stage, now, effects);
+        });
     }
 
     /// Upstream's silence is a suspicion only while the element plays; sinks wait for a frame anew when it

@@ -256,7 +256,7 @@ impl Drop for Handle {
         if !*self.kept.get_mut() {
             self.landed.store(self.number, Ordering::Release);
         } else if let Some(stream) = self.stream.upgrade() {
-            stream.unkeep(self.number);
+            stream.unkeep(self.number, now());
         }
     }
 }

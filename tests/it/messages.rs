@@ -87,8 +87,9 @@ fn drops_are_told_no_more_often_than_the_interval() {
     let rig = Rig::started();
     interval(&rig.tee, 50);
     let said = Said::on(&rig.bus);
-    let consumers = [rig.full_consumer("one")];
+    // On a busy machine the first is lost while the queue is filled.
     let begin = Instant::now();
+    let consumers = [rig.full_consumer("one")];
     let mut n = 5;
     wait_for("some messages", || {
         rig.push_all(n..n + 50);

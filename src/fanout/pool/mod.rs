@@ -96,7 +96,7 @@ impl Pool {
         }
         self.silence.forget();
         self.look_again(effects);
-        self.enforce(stage, now, effects);
+        self.enforce(stage, 0, now, effects);
     }
 
     /// Frames come from a pool of this size from now on; 0: unknown.
@@ -111,7 +111,7 @@ impl Pool {
         self.look_again(effects);
         if self.limit.set_pool(size) {
             self.tell_limit(stage, effects);
-            self.enforce(stage, now, effects);
+            self.enforce(stage, 0, now, effects);
         }
     }
 
@@ -153,7 +153,7 @@ impl Pool {
     ) {
         if self.in_hands(stage).count() < self.limit.in_force() {
             stage.for_each(now, effects, Consumer::offer_limited);
-            return self.enforce(stage, now, effects);
+            return self.enforce(stage, 0, now, effects);
         }
         stage.for_each(now, effects, Consumer::offer_at_once);
         if stage.log.replayed_from() < stage.needed() {
@@ -164,18 +164,33 @@ impl Pool {
         }
     }
 
-    /// Gives frames back until the limit holds, as far as that can be had.
-    fn enforce<F, E: Event, L>(
+    /// A frame is in fewer hands. If it waits for others besides, it can be taken back only now.
+    #[inline]
+    pub(super) fn note_landing<F, E: Event, L>(
         &mut self,
         stage: &mut Stage<F, E, L>,
         now: u64,
         effects: &mut Effects<F, E>,
     ) {
+        if self.is_limited() {
+            // One more may wait for a consumer that is about to take it.
+            self.enforce(stage, 1, now, effects);
+        }
+    }
+
+    /// Gives frames back until the limit holds, or no more than `more` are out besides those that can not be taken back, as far
+    /// as that can be had.
+    fn enforce<F, E: Event, L>(
+        &mut self,
+        stage: &mut Stage<F, E, L>,
+        more: u64,
+        now: u64,
+        effects: &mut Effects<F, E>,
+    ) {
         stage.release_unneeded(effects);
         let in_hands = self.in_hands(stage);
-        while held(&in_hands, stage) > self.limit.in_force()
-            && give_one_back(stage, &in_hands, now, effects)
-        {}
+        let most = self.limit.in_force().max(in_hands.count() + more);
+        while held(&in_hands, stage) > most && give_one_back(stage, &in_hands, now, effects) {}
         if effects.gave_back {
             self.warn(stage, effects);
         }

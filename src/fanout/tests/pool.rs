@@ -80,10 +80,45 @@ fn a_frame_in_the_application_s_hands_is_out() {
     assert_eq!((held(&rig), rig.dropped(&one, Pool)), (2, 2));
     let number = kept.number;
     drop(kept);
-    rig.fan.unkeep(number);
+    rig.fan.unkeep(number, rig.now);
     assert_eq!(rig.fan.totals(rig.now).pool.held, 2, "another handle");
-    rig.fan.unkeep(number);
+    rig.fan.unkeep(number, rig.now);
     assert_eq!(held(&rig), 1);
+}
+
+/// A frame that waits for others, too, can be taken back when it is in no hands any more: no other frame comes that would do it.
+#[test]
+fn a_lowered_limit_reaches_what_is_in_hands_when_it_lands() {
+    for keeps in [false, true] {
+        let mut rig = limited(4);
+        let stuck = rig.join(depth(8));
+        let takers = [(); 3].map(|()| rig.join(depth(8)));
+        let flights = takers.each_ref().map(|one| {
+            rig.publish("k");
+            while rig.ledger(one).waiting > 1 {
+                let skipped = rig.frame(one);
+                rig.finish(one, skipped.stamp, Outcome::Delivered);
+            }
+            rig.frame(one)
+        });
+        rig.fan.set_max_held(|| 1, rig.now);
+        assert_eq!((held(&rig), rig.dropped(&stuck, Pool)), (3, 0));
+        let mut expected = [(3, 0), (2, 1), (1, 2)].into_iter();
+        for (one, frame) in takers.iter().zip(flights) {
+            let (number, stamp) = (frame.number, frame.stamp);
+            if keeps {
+                rig.fan.keep(number);
+            }
+            drop(frame);
+            rig.finish(one, stamp, Outcome::Delivered);
+            if keeps {
+                rig.fan.unkeep(number, rig.now);
+            }
+            let is_out = (held(&rig), rig.dropped(&stuck, Pool));
+            assert_eq!(Some(is_out), expected.next());
+        }
+        assert!(rig.lock_was_free());
+    }
 }
 
 #[test]

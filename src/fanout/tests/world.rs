@@ -371,7 +371,7 @@ impl World {
         if !self.kept.is_empty() {
             let (number, frame) = self.kept.remove(which % self.kept.len());
             drop(frame);
-            self.rig.fan.unkeep(number);
+            self.rig.fan.unkeep(number, self.rig.now);
         }
     }
 
