@@ -17,20 +17,21 @@ use crate::tee::{CAT, DroneTeePad, lock};
 /// Hands `event` to the branch that is linked. The end of a flush alone would take the segment from frames that wait in the
 /// branch, and wait for a sink that prerolls.
 pub(super) fn pass(pad: &DroneTeePad, event: gst::Event) {
-    if event.type_() != gst::EventType::FlushStop || is_flushing_behind(pad) {
-        pad.push_event(event);
-        return;
-    }
-    // The first element was linked or restarted amid the flush. Those further down may know of it, and wait for its end: the
-    // branch gets all of it.
-    if is_active(pad) && pad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+    let ends_flush = event.type_() == gst::EventType::FlushStop;
+    if ends_flush && lacks_start(pad) {
         let start = gst::event::FlushStart::builder().seqnum(event.seqnum());
         pad.push_event(start.build());
     }
-    match is_flushing_behind(pad) {
-        true => _ = pad.push_event(event),
-        false => end_flush(pad),
+    match ends_flush && !is_flushing_behind(pad) {
+        true => end_flush(pad),
+        false => _ = pad.push_event(event),
     }
+}
+
+/// The first element was linked or restarted amid the flush. Those further down may know of it, and wait for its end: the
+/// branch gets all of it.
+pub(super) fn lacks_start(pad: &DroneTeePad) -> bool {
+    is_active(pad) && pad.pad_flags().contains(gst::PadFlags::FLUSHING) && !is_flushing_behind(pad)
 }
 
 /// False if the pad is linked to one that knows of no flush.

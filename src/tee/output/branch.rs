@@ -152,8 +152,8 @@ impl Branch {
         self.peer().flush.wait_delivered_once(deadline);
     }
 
-    /// FLUSH_STOP: by the calling thread, which may hold locks that the branch needs. Behind a FLUSH_START
-    /// or a frame that has not returned by `deadline` a helper delivers it.
+    /// FLUSH_STOP: by the calling thread, which may hold locks that the branch needs. Behind a FLUSH_START,
+    /// which the branch may still need, or a frame that has not returned by `deadline` a helper delivers it.
     pub(in crate::tee) fn stop_flush(&self, event: gst::Event, deadline: Instant) {
         let Some(pad) = self.pad.upgrade() else {
             return;
@@ -162,7 +162,8 @@ impl Branch {
         let course = lock(&self.session).as_ref().map(|one| one.course.clone());
         peer.note_flush();
         let is_free = |course: &Arc<_>| Course::wait_idle(course, deadline);
-        if peer.flush.wait_delivered(deadline) && course.as_ref().is_none_or(is_free) {
+        let is_delivered = peer.flush.wait_delivered(deadline) && !around::lacks_start(&pad);
+        if is_delivered && course.as_ref().is_none_or(is_free) {
             around::pass(&pad, event);
             return;
         }

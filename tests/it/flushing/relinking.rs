@@ -252,6 +252,49 @@ fn a_branch_that_is_linked_amid_a_flush_is_flushed_like_the_others() {
     assert_eq!(after, ["flush-stop", "segment", "7"], "{story:?}");
 }
 
+/// A queue's FLUSH_START waits for its thread, which is stuck: who flushes does not.
+#[test]
+fn who_flushes_waits_for_no_branch_that_is_linked_amid_it() {
+    let rig = Rig::started();
+    let consumer = rig.consumer("a");
+    let elements = ["queue", "identity", "fakesink"]
+        .map(|name| gst::ElementFactory::make(name).build().unwrap());
+    let [queue, identity, sink] = &elements;
+    sink.set_property("async", false);
+    gst::Element::link_many(&elements).unwrap();
+    let gate = Arc::new(Turnstile::default());
+    let (own, entry) = (gate.clone(), queue.static_pad("sink").unwrap());
+    let stuck = identity.static_pad("sink").unwrap();
+    stuck.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        own.pass();
+        gst::PadProbeReturn::Ok
+    });
+    let frames = count_frames(&sink.static_pad("sink").unwrap());
+    for element in &elements {
+        element.set_state(gst::State::Playing).unwrap();
+    }
+    let relink = |from: &gst::Pad, to: &gst::Pad| {
+        consumer.pad.unlink(from).unwrap();
+        consumer.pad.link(to).unwrap();
+    };
+    relink(&consumer.sink, &entry);
+    rig.push(0).unwrap();
+    gate.wait_came();
+    wait_for("the frame to be out", || consumer.count("out") == 1);
+    relink(&entry, &consumer.sink);
+
+    rig.src.push_event(gst::event::FlushStart::new());
+    relink(&consumer.sink, &entry);
+    let (src, opens) = (rig.src.clone(), gate.clone());
+    let stop = move || _ = src.push_event(gst::event::FlushStop::new(true));
+    returns("the end of a flush", stop, move || opens.open());
+    rig.segment();
+    push_until(&rig, || frames.load(Ordering::SeqCst) > 1);
+    for element in &elements {
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
 /// A change to the first element of a branch.
 type Change = fn(&gst::Pipeline, &gst::Element);
 
