@@ -60,6 +60,7 @@ fn a_late_joiner_gets_an_instant_rate_change_once_in_its_place() {
     assert_eq!(late.story(), expected);
     assert_eq!(rates(&late), [3.0]);
     // The frames around it are all there.
+    early.wait_idle();
     assert_eq!(early.offsets(), [0, 1, 2]);
 }
 
