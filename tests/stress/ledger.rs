@@ -129,7 +129,8 @@ impl Told {
         }
         *sum = Sum {
             count: total,
-            life,
+            // What goes on where an earlier life was is of that one: a frame may come back late.
+            life: if restarted { life } else { sum.life },
             closed: false,
         };
     }
