@@ -431,7 +431,8 @@ fn two_hundred_slow_clients_hold_up_none() {
 #[test]
 fn many_clients_are_served_at_a_time() {
     let traced = Traced::launch("", &line());
-    wait_for("all consumers", || traced.scrape().has("dronebranch_state"));
+    let frames = r#"dronetee_frames_in_total{element="t",consumer="detection_client"}"#;
+    wait_for("the consumer", || traced.scrape().find(frames).is_some());
     std::thread::scope(|scope| {
         for _ in 0..200 {
             scope.spawn(|| traced.scrape().assert_balanced("detection_client"));
