@@ -86,6 +86,8 @@ struct Events {
     delivering: bool,
     /// The branch is linked no longer: what waits is not for the one that is.
     abandoned: bool,
+    /// FLUSH_START was sent: the branch has got it when nothing is on its way.
+    began_flush: bool,
     /// A thread of upstream's has waited in vain; cleared when all is delivered.
     overdue: bool,
 }
@@ -118,6 +120,7 @@ impl Lane {
             if events.abandoned {
                 return Err(event);
             }
+            events.began_flush |= event.type_() == gst::EventType::FlushStart;
             events.waiting.push_back(event);
             let excess = events.excess();
             (excess, std::mem::replace(&mut events.delivering, true))
@@ -193,6 +196,11 @@ impl Lane {
             events.delivering = true;
         }
         lane
+    }
+
+    /// FLUSH_START was sent to the branch since it was linked.
+    pub(super) fn began_flush(&self) -> bool {
+        lock(&self.0.events).began_flush
     }
 
     /// True while an event waits or its delivery has not returned.

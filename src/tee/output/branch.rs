@@ -153,7 +153,8 @@ impl Branch {
     }
 
     /// FLUSH_STOP: by the calling thread, which may hold locks that the branch needs. Behind a FLUSH_START,
-    /// which the branch may still need, or a frame that has not returned by `deadline` a helper delivers it.
+    /// which the branch may still need, or a frame that has not returned by `deadline` a helper delivers it;
+    /// and to a branch linked amid the flush, which may be at a FLUSH_START of a link before.
     pub(in crate::tee) fn stop_flush(&self, event: gst::Event, deadline: Instant) {
         let Some(pad) = self.pad.upgrade() else {
             return;
@@ -162,8 +163,11 @@ impl Branch {
         let course = lock(&self.session).as_ref().map(|one| one.course.clone());
         peer.note_flush();
         let is_free = |course: &Arc<_>| Course::wait_idle(course, deadline);
-        let is_delivered = peer.flush.wait_delivered(deadline) && !around::lacks_start(&pad);
-        if is_delivered && course.as_ref().is_none_or(is_free) {
+        let has_start = || peer.flush.began_flush() && !around::lacks_start(&pad);
+        if peer.flush.wait_delivered(deadline)
+            && (!peer.is_linked() || has_start())
+            && course.as_ref().is_none_or(is_free)
+        {
             around::pass(&pad, event);
             return;
         }

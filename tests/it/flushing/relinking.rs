@@ -255,6 +255,16 @@ fn a_branch_that_is_linked_amid_a_flush_is_flushed_like_the_others() {
 /// A queue's FLUSH_START waits for its thread, which is stuck: who flushes does not.
 #[test]
 fn who_flushes_waits_for_no_branch_that_is_linked_amid_it() {
+    link_a_stuck_queue_amid_a_flush(false);
+}
+
+/// The FLUSH_START is under way in it, from the link before.
+#[test]
+fn who_flushes_waits_for_no_branch_that_is_linked_again_amid_it() {
+    link_a_stuck_queue_amid_a_flush(true);
+}
+
+fn link_a_stuck_queue_amid_a_flush(again: bool) {
     let rig = Rig::started();
     let consumer = rig.consumer("a");
     let elements = ["queue", "identity", "fakesink"]
@@ -281,10 +291,11 @@ fn who_flushes_waits_for_no_branch_that_is_linked_amid_it() {
     rig.push(0).unwrap();
     gate.wait_came();
     wait_for("the frame to be out", || consumer.count("out") == 1);
-    relink(&entry, &consumer.sink);
+    let before = if again { &entry } else { &consumer.sink };
+    relink(&entry, before);
 
     rig.src.push_event(gst::event::FlushStart::new());
-    relink(&consumer.sink, &entry);
+    relink(before, &entry);
     let (src, opens) = (rig.src.clone(), gate.clone());
     let stop = move || _ = src.push_event(gst::event::FlushStop::new(true));
     returns("the end of a flush", stop, move || opens.open());
