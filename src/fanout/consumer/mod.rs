@@ -119,6 +119,11 @@ impl<E: Event, L> Consumer<E, L> {
         self.life.service.is_serving() && self.life.queue.window.level(log.end()) > 0
     }
 
+    /// A frame waits, and it has none.
+    pub(super) fn is_about_to_take<F>(&self, log: &Log<F, E>) -> bool {
+        self.flight().is_none() && self.keeps_waiting(log)
+    }
+
     pub(super) fn standing(&self) -> Standing {
         match self.life.service.phase() {
             Phase::Idle => Standing::Idle,

@@ -174,7 +174,9 @@ impl Pool {
     ) {
         if self.is_limited() {
             // One more may wait for a consumer that is about to take it.
-            self.enforce(stage, 1, now, effects);
+            let takes = |consumer: &Consumer<E, L>| consumer.is_about_to_take(&stage.log);
+            let more = stage.registry.consumers().any(takes).into();
+            self.enforce(stage, more, now, effects);
         }
     }
 

@@ -122,6 +122,23 @@ fn a_lowered_limit_reaches_what_is_in_hands_when_it_lands() {
 }
 
 #[test]
+fn no_frame_is_left_out_for_a_consumer_that_hangs() {
+    let mut rig = limited(4);
+    let hung = rig.join(depth(8));
+    rig.publish("k");
+    let _in_hands = rig.frame(&hung);
+    let other = rig.join(depth(8));
+    rig.publish("k");
+    let frame = rig.frame(&other);
+    rig.fan.set_max_held(|| 1, rig.now);
+    assert_eq!(held(&rig), 2);
+    let stamp = frame.stamp;
+    drop(frame);
+    rig.finish(&other, stamp, Outcome::Delivered);
+    assert_eq!((held(&rig), rig.dropped(&hung, Pool)), (1, 1));
+}
+
+#[test]
 fn the_oldest_frame_that_only_waits_goes_for_all_who_wait_for_it() {
     let mut rig = limited(4);
     let [stuck, slow, fast] = [(); 3].map(|()| rig.join(depth(8)));
