@@ -192,8 +192,8 @@ fn dropped_is_notified_if_asked_for_and_as_seldom_as_told() {
     interval(&rig.tee, NEVER);
     rig.tee.set_property("post-drop-messages", false);
     let said = Said::on(&rig.bus);
-    let (loud, silent) = (rig.consumer("loud"), rig.full_consumer("silent"));
-    loud.wait_idle();
+    let silent = rig.full_consumer("silent");
+    let loud = rig.consumer("loud");
     loud.pad.set_property("silent", false);
     let (of_loud, of_silent) = (
         notified(&loud.pad, "dropped"),
