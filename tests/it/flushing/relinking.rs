@@ -258,7 +258,8 @@ fn who_flushes_waits_for_no_branch_that_is_linked_amid_it() {
     link_a_stuck_queue_amid_a_flush(false);
 }
 
-/// The FLUSH_START is under way in it, from the link before.
+/// The FLUSH_START is under way in it, from the link before. What it makes of that and of an end that comes meanwhile is its own:
+/// it may take the next flush to be served again.
 #[test]
 fn who_flushes_waits_for_no_branch_that_is_linked_again_amid_it() {
     link_a_stuck_queue_amid_a_flush(true);
@@ -299,9 +300,12 @@ fn link_a_stuck_queue_amid_a_flush(again: bool) {
     let (src, opens) = (rig.src.clone(), gate.clone());
     let stop = move || _ = src.push_event(gst::event::FlushStop::new(true));
     returns("the end of a flush", stop, move || opens.open());
+    gate.open();
     rig.segment();
-    push_until(&rig, || frames.load(Ordering::SeqCst) > 1);
-    for element in &elements {
+    if !again {
+        push_until(&rig, || frames.load(Ordering::SeqCst) > 1);
+    }
+    for element in elements.iter().rev() {
         element.set_state(gst::State::Null).unwrap();
     }
 }
