@@ -163,14 +163,22 @@ impl Receiver {
     fn wait_pictures(&mut self, more: usize) {
         let mut before = self.pictures().len();
         wait_for("pictures at the receiver", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                println!("a receiver ended by itself ({status}) and is started again");
-                self.pictures.lock().unwrap().clear();
+            if self.revive() {
                 before = 0;
-                self.child = receive(&self.line, &self.pictures);
             }
             self.pictures().len() >= before + more
         });
+    }
+
+    /// Starts it again if it has ended by itself; true if so.
+    fn revive(&mut self) -> bool {
+        let Some(status) = self.child.try_wait().unwrap() else {
+            return false;
+        };
+        println!("a receiver ended by itself ({status}) and is started again");
+        self.pictures.lock().unwrap().clear();
+        self.child = receive(&self.line, &self.pictures);
+        true
     }
 
     /// How long it took from its start to its first picture.
