@@ -186,6 +186,16 @@ fn a_branch_that_is_unlinked_while_a_flush_ends_does_not_keep_the_end() {
     assert!(story.contains(&"segment".to_owned()), "{story:?}");
 }
 
+/// `queue ! identity ! fakesink`, linked.
+fn queue_to_sink() -> [gst::Element; 3] {
+    let elements = ["queue", "identity", "fakesink"]
+        .map(|name| gst::ElementFactory::make(name).build().unwrap());
+    // There is no bin that would bring it back to PLAYING after a flush.
+    elements[2].set_property("async", false);
+    gst::Element::link_many(&elements).unwrap();
+    elements
+}
+
 /// Frames of before wait in the branch that is linked amid a flush: its queue does not lose their segment only.
 #[test]
 fn a_branch_that_is_linked_amid_a_flush_is_flushed_like_the_others() {
@@ -193,12 +203,8 @@ fn a_branch_that_is_linked_amid_a_flush_is_flushed_like_the_others() {
     let stuck = rig.consumer("moves");
     stuck.stick();
     let other = rig.consumer("other");
-    let elements = ["queue", "identity", "fakesink"]
-        .map(|name| gst::ElementFactory::make(name).build().unwrap());
-    let [queue, identity, sink] = &elements;
-    // There is no bin that would bring it back to PLAYING after the flush.
-    sink.set_property("async", false);
-    gst::Element::link_many(&elements).unwrap();
+    let elements = queue_to_sink();
+    let [queue, identity, _] = &elements;
     let gate = Arc::new(Turnstile::default());
     let (own, got) = (gate.clone(), Arc::<Mutex<Vec<String>>>::default());
     let (seen, entry) = (got.clone(), queue.static_pad("sink").unwrap());
@@ -268,11 +274,8 @@ fn who_flushes_waits_for_no_branch_that_is_linked_again_amid_it() {
 fn link_a_stuck_queue_amid_a_flush(again: bool) {
     let rig = Rig::started();
     let consumer = rig.consumer("a");
-    let elements = ["queue", "identity", "fakesink"]
-        .map(|name| gst::ElementFactory::make(name).build().unwrap());
+    let elements = queue_to_sink();
     let [queue, identity, sink] = &elements;
-    sink.set_property("async", false);
-    gst::Element::link_many(&elements).unwrap();
     let gate = Arc::new(Turnstile::default());
     let (own, entry) = (gate.clone(), queue.static_pad("sink").unwrap());
     let stuck = identity.static_pad("sink").unwrap();
